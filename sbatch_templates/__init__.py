@@ -1,0 +1,1 @@
+"""sbatch templates and their manifests. Data, not code: nothing here is imported."""
