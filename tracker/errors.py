@@ -1,7 +1,7 @@
 """Every error that tracker shows to people and programs.
 
-A message is one sentence that says what happened and the way out. `code` is stable: programs may rely on it. `status` is the HTTP status
-that the server answers with.
+A message is one sentence that says what happened and the way out. `code` is stable: programs may rely on it.
+`status` is the HTTP status that the server answers with.
 """
 
 

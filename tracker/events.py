@@ -1,4 +1,7 @@
-"""The formats on disk and on the wire, told in docs/spool.md and docs/protocol.md. Both wings read and write them through this file."""
+"""The formats on disk and on the wire, told in docs/spool.md and docs/protocol.md.
+
+Both wings read and write them through this file.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +24,9 @@ _LOCAL_FOLDER = re.compile(r"local\.([0-9a-f]{32})\Z")
 class JobFolder(NamedTuple):
     """What the name of a job's spool folder says: a Slurm job, or a run outside Slurm."""
 
-    cluster: Optional[str]
-    job_id: Optional[int]
-    run_id: Optional[str]  # 32 hexadecimal digits, outside Slurm only
+    cluster: str | None
+    job_id: int | None
+    run_id: str | None  # 32 hexadecimal digits, outside Slurm only
 
     @property
     def name(self) -> str:
@@ -31,7 +34,7 @@ class JobFolder(NamedTuple):
         return f"local.{self.run_id}" if self.run_id else f"{self.cluster}.{self.job_id}"
 
     @classmethod
-    def parse(cls, name: str) -> Optional[JobFolder]:
+    def parse(cls, name: str) -> JobFolder | None:
         """Read a folder's name; None when it is not one of ours."""
         local = _LOCAL_FOLDER.match(name)
         if local:
@@ -40,18 +43,18 @@ class JobFolder(NamedTuple):
         return cls(slurm.group(1), int(slurm.group(2)), None) if slurm else None
 
 
-def parse_hook_event(raw: bytes) -> Dict[str, str]:
+def parse_hook_event(raw: bytes) -> dict[str, str]:
     """Read a hook's event file: the value of each variable, `HOOK` among them. Bytes that are no UTF-8 are replaced."""
     records = raw.decode("utf-8", "replace").split("\0")
     return {key: value for key, mark, value in (record.partition("=") for record in records) if mark}
 
 
-def encode_request(manifest: Dict[str, Any], blobs: Iterable[bytes]) -> bytes:
+def encode_request(manifest: dict[str, Any], blobs: Iterable[bytes]) -> bytes:
     """Put an ingest request together: the manifest's line, then the bytes of its parts in order."""
     return b"".join([json.dumps(manifest, separators=(",", ":")).encode(), b"\n", *blobs])
 
 
-def decode_request(body: bytes) -> Tuple[Dict[str, Any], List[bytes]]:
+def decode_request(body: bytes) -> tuple[dict[str, Any], list[bytes]]:
     """Take an ingest request apart. Raises BadManifest when it is not in the form of docs/protocol.md."""
     line, mark, rest = body.partition(b"\n")
     try:
@@ -68,7 +71,7 @@ def decode_request(body: bytes) -> Tuple[Dict[str, Any], List[bytes]]:
     return manifest, _cut(rest, parts)
 
 
-def _cut(rest: bytes, parts: List[Dict[str, Any]]) -> List[bytes]:
+def _cut(rest: bytes, parts: list[dict[str, Any]]) -> list[bytes]:
     blobs, at = [], 0
     for part in parts:
         length = part.get("length")

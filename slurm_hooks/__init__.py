@@ -1,0 +1,1 @@
+"""Shell scripts that Slurm calls. Data, not code: nothing here is imported."""

@@ -1,0 +1,106 @@
+"""Settings: one table from which the sample file, the reference page and `tracker config` are made.
+
+A setting's value is looked up in the environment (`TRACKER_` and its name in capitals), then in
+`~/.config/tracker/tracker.toml`, then in `/etc/tracker/tracker.toml`, then its default is taken.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from tracker.errors import BadInput
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+FILES = (Path("/etc/tracker/tracker.toml"), Path("~/.config/tracker/tracker.toml"))
+"""Where settings are read from; a later file wins."""
+
+
+def _setting(default: Any, sentence: str) -> Any:
+    return field(default=default, metadata={"sentence": sentence})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What can be set, with defaults."""
+
+    home: str = _setting(
+        "~/.local/share/tracker", "The one folder in which `tracker up` keeps database, spool, artifacts and keys."
+    )
+    database: str = _setting("", "Where runs and metrics are kept, a URL; empty: SQLite in `home`.")
+    url: str = _setting("", "The server's address for commands and agents; empty: the server that runs on `home`.")
+    token: str = _setting("", "The token that commands and agents show to the server.")
+    listen: str = _setting("127.0.0.1", "The address the server listens on.")
+    port: int = _setting(8265, "The port the server listens on.")
+    web_workers: int = _setting(2, "Processes that answer requests.")
+    web_threads: int = _setting(8, "Requests that one process answers at the same time.")
+    watch_interval_s: float = _setting(1.0, "Seconds between two looks at Slurm's queue, if Slurm answers quickly.")
+    watch_users: str = _setting("", "Whose jobs are followed: `all`, `self`; empty: `all` for root, `self` for others.")
+    slurm_timeout_s: float = _setting(20.0, "Seconds after which a Slurm command that does not answer is given up.")
+    log_tail_bytes: int = _setting(262144, "Bytes of each output stream of a job that are kept, the last ones.")
+
+    @property
+    def home_path(self) -> Path:
+        """`home` as a path."""
+        return Path(self.home).expanduser()
+
+    @property
+    def database_url(self) -> str:
+        """The URL of the database, SQLite in `home` when none is set."""
+        return self.database or f"sqlite:///{self.home_path / 'tracker.db'}"
+
+    @property
+    def spool_path(self) -> Path:
+        """The spool of those who run without hooks."""
+        return self.home_path / "spool"
+
+
+def load(environ: Mapping[str, str] = os.environ, files: tuple[Path, ...] = FILES, **given: Any) -> Settings:
+    """Look all settings up; `given` wins unless None. Raises BadInput for an unknown name or a wrong kind of value."""
+    found: dict[str, Any] = {}
+    for path in files:
+        found.update(_read(path.expanduser()))
+    known = {one.name: one for one in fields(Settings)}
+    for name in known:
+        if environ.get(f"TRACKER_{name.upper()}"):
+            found[name] = environ[f"TRACKER_{name.upper()}"]
+    found.update({name: value for name, value in given.items() if value is not None})
+    unknown = sorted(found.keys() - known.keys())
+    if unknown:
+        raise BadInput(f"There is no setting `{unknown[0]}`; known are: {', '.join(known)}.")
+    return Settings(**{name: _as_kind(name, value, known[name].default) for name, value in found.items()})
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except (FileNotFoundError, PermissionError, NotADirectoryError):
+        return {}
+    except tomllib.TOMLDecodeError as problem:
+        raise BadInput(f"{path} is not TOML: {problem}.") from None
+
+
+def _as_kind(name: str, value: Any, default: Any) -> Any:
+    kind = type(default)
+    try:
+        return kind(value)
+    except (TypeError, ValueError):
+        raise BadInput(f"Setting `{name}` must be {kind.__name__}, not {value!r}.") from None
+
+
+def sample() -> str:
+    """Write tracker.toml with every setting at its default, as comments."""
+    lines = ["# Settings of tracker: /etc/tracker/tracker.toml or ~/.config/tracker/tracker.toml", ""]
+    for one in fields(Settings):
+        value = f'"{one.default}"' if isinstance(one.default, str) else one.default
+        lines += [f"# {one.metadata['sentence']}", f"# {one.name} = {value}", ""]
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""Everything that is kept: one noun a file. Only this room knows SQL."""

@@ -1,0 +1,62 @@
+"""Attempts: the allocations of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from ClusterShell.NodeSet import NodeSet, NodeSetException
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from tracker.store.tables import Attempt, Gpu
+
+START_SLACK = timedelta(seconds=2)
+"""How far the clocks of a node and the controller may differ."""
+END_SLACK = timedelta(seconds=1)
+"""Slurm's times are whole seconds, so an attempt may have gone on for up to a second after its end."""
+
+
+def of(session: Session, run_id: str) -> list[Attempt]:
+    """The attempts of a run, the first one first."""
+    query = select(Attempt).where(Attempt.run_id == run_id).order_by(Attempt.number)
+    return list(session.scalars(query))
+
+
+def holding(attempts: Sequence[Attempt], at: datetime) -> Attempt | None:
+    """The attempt that had its allocation at that moment; the last one if several seem to."""
+    for attempt in reversed(attempts):
+        started = attempt.started_at is None or attempt.started_at - START_SLACK <= at
+        if started and (attempt.ended_at is None or at < attempt.ended_at + END_SLACK):
+            return attempt
+    return None
+
+
+def begun_by(attempts: Sequence[Attempt], at: datetime) -> Attempt | None:
+    """The last attempt that had started at that moment."""
+    started = (one for one in reversed(attempts) if one.started_at is None or one.started_at - START_SLACK <= at)
+    return next(started, None)
+
+
+def add(session: Session, run_id: str, attempts: list[Attempt], started_at: datetime | None, state: str) -> Attempt:
+    """Add an attempt to a run and to the list."""
+    attempt = Attempt(run_id=run_id, number=len(attempts) + 1, started_at=started_at, state=state)
+    session.add(attempt)
+    session.flush()
+    attempts.append(attempt)
+    return attempt
+
+
+def add_node(session: Session, attempt: Attempt, node: str, gpu_indices: Sequence[int]) -> None:
+    """Say that the attempt held this node and these of its GPUs (Slurm's indices)."""
+    attempt.nodes = folded([node, attempt.nodes or ""])
+    for index in gpu_indices:
+        session.merge(Gpu(run_id=attempt.run_id, attempt=attempt.number, node=node, index=index))
+
+
+def folded(nodes: Sequence[str]) -> str:
+    """Write nodes and node lists as one node list: `n[1-2]`. What is no node list stays as it is."""
+    try:
+        return str(NodeSet.fromlist([one for one in nodes if one]))
+    except NodeSetException:
+        return ",".join(one for one in nodes if one)

@@ -1,0 +1,83 @@
+"""Logs: the last bytes of a job's output streams."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import or_, select
+from sqlalchemy.orm import Session
+
+from tracker.errors import NotFound
+from tracker.store.runs import LIVE_STATES
+from tracker.store.tables import Log, Run
+
+
+@dataclass(frozen=True)
+class LogTail:
+    """The last lines of a stream; `complete` when no more will come, `truncated` when there was more before them."""
+
+    text: str
+    path: str
+    complete: bool
+    problem: str | None
+    truncated: bool
+
+
+def expect(session: Session, run_id: str, stream: str, path: str, node: str | None, uid: int | None) -> None:
+    """Say where a stream of the run is written, so that the agent of that node follows it."""
+    log = session.get(Log, (run_id, stream))
+    if log is None:
+        session.add(Log(run_id=run_id, stream=stream, path=path, node=node, uid=uid, offset_bytes=0, content=b""))
+    elif (log.path, log.node) != (path, node) or log.complete:
+        log.path, log.node, log.complete, log.problem = path, node, False, None
+
+
+def followed(session: Session, cluster: str, node: str) -> list[tuple[Log, Run]]:
+    """Streams that the agent of the node should follow: of running jobs, and of ended ones until their end was read."""
+    query = (
+        select(Log, Run)
+        .join(Run, Run.id == Log.run_id)
+        .where(Run.cluster == cluster, Log.node == node, Log.complete.is_(False))
+        .where(or_(Run.state != "PENDING", Log.offset_bytes > 0))
+        .order_by(Run.created_at.desc())
+        .limit(200)
+    )
+    return [(log, run) for log, run in session.execute(query)]
+
+
+def store(
+    session: Session, run: Run, stream: str, offset_bytes: int, content: bytes, *, eof: bool, keep_bytes: int
+) -> None:
+    """Keep the last `keep_bytes` of a stream, given bytes of its file from `offset_bytes`.
+
+    At `eof` of an ended run it is complete.
+    """
+    log = session.get(Log, (run.id, stream))
+    if log is None:
+        return  # nobody asked for it
+    held_until = log.offset_bytes + len(log.content)
+    joined = log.content + content if offset_bytes == held_until else content
+    if content or offset_bytes < held_until:
+        log.content = joined[-keep_bytes:]
+        log.offset_bytes = offset_bytes + len(content) - len(log.content)
+    log.problem = None
+    log.complete = eof and run.state not in LIVE_STATES
+
+
+def unreadable(session: Session, run: Run, stream: str, problem: str) -> None:
+    """Say why a stream cannot be read. It is not asked for again once the run has ended."""
+    log = session.get(Log, (run.id, stream))
+    if log is not None:
+        log.problem = problem[:500]
+        log.complete = run.state not in LIVE_STATES
+
+
+def tail(session: Session, run_id: str, stream: str, lines: int) -> LogTail:
+    """The last lines of a stream. Raises NotFound when the stream's file is not known."""
+    log = session.get(Log, (run_id, stream))
+    if log is None:
+        raise NotFound(f"The place of {stream} of this run is not known.")
+    text = log.content.decode("utf-8", "replace")
+    kept = text.splitlines(keepends=True)[-lines:]
+    truncated = log.offset_bytes > 0 or len("".join(kept)) < len(text)
+    return LogTail("".join(kept), log.path, log.complete, log.problem, truncated)

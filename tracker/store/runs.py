@@ -1,0 +1,206 @@
+"""Runs: finding, reading and changing them."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, delete, func, or_, select, true, tuple_, update
+from sqlalchemy.orm import Session, selectinload
+
+from tracker.errors import BadInput, NotFound
+from tracker.store.identity import Identity
+from tracker.store.tables import (
+    Attempt,
+    Experiment,
+    Gpu,
+    HookEvent,
+    Log,
+    Note,
+    Param,
+    Run,
+    Segment,
+    Summary,
+    Tag,
+    Writer,
+)
+
+LIVE_STATES = ("PENDING", "RUNNING", "SUSPENDED")
+FINAL_STATES = (
+    "COMPLETED", "FAILED", "TIMEOUT", "OUT_OF_MEMORY", "CANCELLED", "PREEMPTED", "NODE_FAIL", "BOOT_FAIL", "DEADLINE",
+    "REVOKED", "LOST",
+)  # fmt: skip
+STATES = LIVE_STATES + FINAL_STATES
+
+_CHILDREN = (Attempt, Gpu, Param, Tag, Note, Summary, Segment, Writer, Log, HookEvent)
+_DETAILS = (
+    selectinload(Run.params),
+    selectinload(Run.tags),
+    selectinload(Run.summary),
+    selectinload(Run.attempts).selectinload(Attempt.gpus),
+)
+_JOB_NAME = re.compile(r"(?P<cluster>[^:]+):(?P<job>\d{1,18})(?:_(?P<task>\d{1,18}))?\Z")
+
+
+@dataclass(frozen=True)
+class Page:
+    """Some runs, and where the next page begins; None on the last."""
+
+    items: list[Run]
+    next_cursor: str | None
+
+
+def visible_to(viewer: Identity) -> ColumnElement[bool]:
+    """The condition that a run may be read by the viewer."""
+    return true() if viewer.sees_all else Run.user == viewer.user
+
+
+def find(
+    session: Session,
+    viewer: Identity,
+    *,
+    experiment: str | None = None,
+    user: str | None = None,
+    states: Sequence[str] = (),
+    search: str | None = None,
+    limit: int = 50,
+    cursor: str | None = None,
+) -> Page:
+    """Runs that fit all that is given, newest first; `search` looks into names and ids.
+
+    Raises BadInput for a cursor that is not ours.
+    """
+    query = select(Run).where(visible_to(viewer)).options(*_DETAILS)
+    if experiment:
+        query = query.where(Run.experiment.has(Experiment.name == experiment))
+    if user:
+        query = query.where(Run.user == user)
+    if states:
+        query = query.where(Run.state.in_(states))
+    if search:
+        query = query.where(_mentions(search))
+    if cursor:
+        query = query.where(tuple_(Run.created_at, Run.id) < tuple_(*_read_cursor(cursor)))
+    items = list(session.scalars(query.order_by(Run.created_at.desc(), Run.id.desc()).limit(limit + 1)))
+    more = len(items) > limit
+    return Page(items[:limit], _write_cursor(items[limit - 1]) if more else None)
+
+
+def _mentions(words: str) -> ColumnElement[bool]:
+    found = or_(Run.name.icontains(words, autoescape=True), Run.id == words.lower())
+    return (
+        or_(found, Run.job_id == int(words), Run.array_job_id == int(words))
+        if re.fullmatch(r"\d{1,18}", words)
+        else found
+    )
+
+
+def _write_cursor(run: Run) -> str:
+    raw = json.dumps([round(run.created_at.timestamp() * 1_000_000), run.id])
+    return base64.urlsafe_b64encode(raw.encode()).decode().rstrip("=")
+
+
+def _read_cursor(cursor: str) -> tuple[datetime, str]:
+    try:
+        created_us, run_id = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        return datetime.fromtimestamp(int(created_us) / 1_000_000).astimezone(), str(run_id)
+    except (ValueError, TypeError, binascii.Error, OverflowError, RecursionError):
+        raise BadInput("This cursor is not one of ours; start again without `cursor`.") from None
+
+
+def get(session: Session, viewer: Identity, ident: str) -> Run:
+    """One run by its UUID, `cluster:job_id` or `cluster:array_task` (`dev:12_3`); of a reused job id the newest.
+
+    Raises NotFound.
+    """
+    query = select(Run).where(_identifies(ident), visible_to(viewer)).options(*_DETAILS)
+    run = session.scalar(query.order_by(Run.created_at.desc()).limit(1))
+    if run is None:
+        raise NotFound(f"There is no run `{ident[:80]}` that you may see.")
+    return run
+
+
+def _identifies(ident: str) -> ColumnElement[bool]:
+    named = _JOB_NAME.match(ident)
+    if not named:
+        try:
+            return Run.id == str(uuid.UUID(ident))
+        except ValueError:
+            return Run.id == ""
+    cluster, job_id = Run.cluster == named["cluster"], int(named["job"])
+    if named["task"]:
+        return and_(cluster, Run.array_job_id == job_id, Run.array_task_id == int(named["task"]))
+    return and_(cluster, Run.job_id == job_id)
+
+
+def lock(session: Session, run_id: str) -> Run | None:
+    """The run, locked until the transaction ends; None if there is none."""
+    return session.scalar(select(Run).where(Run.id == run_id).with_for_update(of=Run))
+
+
+def of_job(session: Session, cluster: str, job_id: int, at: datetime) -> Run | None:
+    """The run that held this job id at that moment, locked; ids are reused, so the newest one submitted by then."""
+    slack = timedelta(seconds=2)  # clocks of nodes and controller differ a little, and Slurm's times are whole seconds
+    query = (
+        select(Run)
+        .where(Run.cluster == cluster, Run.job_id == job_id)
+        .where(or_(Run.submitted_at.is_(None), Run.submitted_at <= at + slack))
+        .order_by(Run.created_at.desc())
+        .limit(1)
+    )
+    return session.scalar(query.with_for_update(of=Run))
+
+
+def of_cluster(session: Session, cluster: str, job_ids: Iterable[int], array_job_ids: Iterable[int] = ()) -> list[Run]:
+    """Runs of these jobs and arrays, oldest first."""
+    ids, arrays = set(job_ids), set(array_job_ids)
+    query = select(Run).where(Run.cluster == cluster, or_(Run.job_id.in_(ids), Run.array_job_id.in_(arrays)))
+    return list(session.scalars(query.order_by(Run.created_at)))
+
+
+def live(session: Session, cluster: str, before: datetime) -> list[Run]:
+    """Runs of the cluster that are in its queue as far as we know, and were made before that moment."""
+    query = select(Run).where(Run.cluster == cluster, Run.state.in_(LIVE_STATES), Run.created_at < before)
+    return list(session.scalars(query))
+
+
+def due(session: Session, cluster: str, limit: int) -> list[Run]:
+    """Runs about which accounting must be asked, the ones that changed last first."""
+    query = select(Run).where(Run.cluster == cluster, Run.accounting_due).order_by(Run.updated_at.desc()).limit(limit)
+    return list(session.scalars(query))
+
+
+def absorb(session: Session, newer: Run, into: Run) -> None:
+    """Give everything that `newer` has to `into`, and forget `newer`: both turned out to be one run."""
+    for child in _CHILDREN:
+        session.execute(update(child).where(child.run_id == newer.id).values(run_id=into.id))
+    session.execute(delete(Run).where(Run.id == newer.id))
+    session.expunge(newer)
+
+
+def remove(session: Session, run: Run) -> None:
+    """Delete the run with everything it has."""
+    session.delete(run)
+
+
+def counts_by_state(session: Session, viewer: Identity) -> dict[str, int]:
+    """How many runs the viewer may see in each state."""
+    query = select(Run.state, func.count()).where(visible_to(viewer)).group_by(Run.state)
+    return dict(session.execute(query).tuples().all())
+
+
+def changes(run: Run, **facts: Any) -> bool:
+    """Set what is known (None is unknown) and say whether anything was different."""
+    different = False
+    for name, value in facts.items():
+        if value is not None and getattr(run, name) != value:
+            setattr(run, name, value)
+            different = True
+    return different

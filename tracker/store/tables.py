@@ -1,0 +1,267 @@
+"""The tables. Every large one begins its key with the run, so that a database can spread runs."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Dialect,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    MetaData,
+    String,
+    Text,
+    UniqueConstraint,
+    types,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+
+class UtcTime(types.TypeDecorator[datetime]):
+    """A moment in UTC with microseconds, kept as an integer so that both databases sort and compare it alike."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
+        """Microseconds since 1970."""
+        return None if value is None else round(value.timestamp() * 1_000_000)
+
+    def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
+        """A datetime in UTC."""
+        return None if value is None else datetime.fromtimestamp(value / 1_000_000, tz=timezone.utc)
+
+
+class Table(DeclarativeBase):
+    """The parent of all tables."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {datetime: UtcTime, int: BigInteger, bytes: LargeBinary}  # noqa: RUF012
+
+
+class Experiment(Table):
+    """A named group of runs."""
+
+    __tablename__ = "experiments"
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    name: Mapped[str] = mapped_column(Text, unique=True)
+    created_at: Mapped[datetime]
+
+
+class Run(Table):
+    """What the researcher sees: one job, one array task, one het job as a whole, or one script outside Slurm.
+
+    `accounting_due`: an attempt ended, and Slurm's accounting has not been asked about it yet.
+    """
+
+    __tablename__ = "runs"
+    __table_args__ = (
+        Index("ix_runs_job", "cluster", "job_id"),
+        Index("ix_runs_array", "cluster", "array_job_id", "array_task_id"),
+        Index("ix_runs_state", "state", "created_at"),
+        Index("ix_runs_user", "user", "created_at"),
+        Index("ix_runs_experiment", "experiment_id", "created_at"),
+    )
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    experiment_id: Mapped[str] = mapped_column(ForeignKey("experiments.id"))
+    name: Mapped[str | None] = mapped_column(Text)
+    user: Mapped[str | None] = mapped_column(Text)
+    account: Mapped[str | None] = mapped_column(Text)
+    partition: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(index=True)
+    updated_at: Mapped[datetime] = mapped_column(index=True)
+
+    state: Mapped[str] = mapped_column(String(16))
+    state_source: Mapped[str] = mapped_column(String(16))
+    accounting_due: Mapped[bool] = mapped_column(default=False, index=True)
+    reason: Mapped[str | None] = mapped_column(Text)
+    exit_code: Mapped[int | None]
+    signal: Mapped[int | None]
+    submitted_at: Mapped[datetime | None]
+    started_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
+    time_limit_s: Mapped[int | None]
+
+    cluster: Mapped[str | None] = mapped_column(Text)
+    job_id: Mapped[int | None]
+    array_job_id: Mapped[int | None]
+    array_task_id: Mapped[int | None]
+    het_job_id: Mapped[int | None]
+    restarts: Mapped[int] = mapped_column(default=0)
+    gpus_requested: Mapped[int] = mapped_column(default=0)
+    nodes_requested: Mapped[int | None]
+    work_dir: Mapped[str | None] = mapped_column(Text)
+    command: Mapped[str | None] = mapped_column(Text)
+
+    experiment: Mapped[Experiment] = relationship(lazy="joined", innerjoin=True)
+    params: Mapped[list[Param]] = relationship(order_by="Param.key", lazy="raise", viewonly=True)
+    tags: Mapped[list[Tag]] = relationship(order_by="Tag.key", lazy="raise", viewonly=True)
+    summary: Mapped[list[Summary]] = relationship(order_by="Summary.metric", lazy="raise", viewonly=True)
+    attempts: Mapped[list[Attempt]] = relationship(order_by="Attempt.number", lazy="raise", viewonly=True)
+
+
+class Attempt(Table):
+    """One allocation of a run, numbered from 1."""
+
+    __tablename__ = "attempts"
+    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    started_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
+    state: Mapped[str] = mapped_column(String(16))
+    nodes: Mapped[str | None] = mapped_column(Text)
+
+    gpus: Mapped[list[Gpu]] = relationship(
+        order_by="Gpu.node, Gpu.index", lazy="raise", viewonly=True,
+        primaryjoin="and_(Attempt.run_id == foreign(Gpu.run_id), Attempt.number == foreign(Gpu.attempt))",
+    )  # fmt: skip
+
+
+class Gpu(Table):
+    """A GPU that an attempt held. `index` is Slurm's index on the node."""
+
+    __tablename__ = "gpus"
+    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
+    attempt: Mapped[int] = mapped_column(primary_key=True)
+    node: Mapped[str] = mapped_column(String(255), primary_key=True)
+    index: Mapped[int] = mapped_column(primary_key=True)
+    uuid: Mapped[str | None] = mapped_column(Text)
+    type: Mapped[str | None] = mapped_column(Text)
+
+
+class Param(Table):
+    """A parameter of a run; `value` is its text, `number` its value when it is a number."""
+
+    __tablename__ = "params"
+    __table_args__ = (Index("ix_params_number", "key", "number"),)
+    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
+    key: Mapped[str] = mapped_column(String(512), primary_key=True)
+    value: Mapped[str] = mapped_column(Text)
+    number: Mapped[float | None]
+
+
+class Tag(Table):
+    """A tag of a run."""
+
+    __tablename__ = "tags"
+    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
+    key: Mapped[str] = mapped_column(String(512), primary_key=True)
+    value: Mapped[str] = mapped_column(Text)
+
+
+class Note(Table):
+    """Something that a client could not store, and why."""
+
+    __tablename__ = "notes"
+    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
+    key: Mapped[str] = mapped_column(String(512), primary_key=True)
+    reason: Mapped[str] = mapped_column(Text)
+
+
+class Summary(Table):
+    """What all points of a metric come to.
+
+    `last` is None for NaN, which SQLite cannot keep. Least, greatest and total are of finite values.
+    """
+
+    __tablename__ = "summaries"
+    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
+    metric: Mapped[str] = mapped_column(String(512), primary_key=True)
+    last: Mapped[float | None]
+    last_step: Mapped[int]
+    last_at: Mapped[datetime]
+    min: Mapped[float | None]
+    max: Mapped[float | None]
+    total: Mapped[float]
+    finite_count: Mapped[int]
+    count: Mapped[int]
+
+
+class Segment(Table):
+    """A piece of one writer's series: three compressed columns (see store/series.py). `number` counts from 0."""
+
+    __tablename__ = "segments"
+    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
+    metric: Mapped[str] = mapped_column(String(512), primary_key=True)
+    writer: Mapped[str] = mapped_column(String(64), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    count: Mapped[int]
+    steps: Mapped[bytes]
+    times: Mapped[bytes]
+    values: Mapped[bytes]
+
+
+class Writer(Table):
+    """A spool file: how far it is stored, and who writes it."""
+
+    __tablename__ = "writers"
+    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    offset_bytes: Mapped[int] = mapped_column(default=0)
+    next_step: Mapped[int] = mapped_column(default=0)
+    rejected_lines: Mapped[int] = mapped_column(default=0)
+    node: Mapped[str | None] = mapped_column(Text)
+    rank: Mapped[int] = mapped_column(default=0)
+    host: Mapped[str | None] = mapped_column(Text)
+    pid: Mapped[int | None]
+
+
+class Log(Table):
+    """The last bytes of an output stream of a run. The kept bytes begin at `offset_bytes` of the file."""
+
+    __tablename__ = "logs"
+    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
+    stream: Mapped[str] = mapped_column(String(8), primary_key=True)
+    path: Mapped[str] = mapped_column(Text)
+    node: Mapped[str | None] = mapped_column(Text)
+    uid: Mapped[int | None]
+    offset_bytes: Mapped[int] = mapped_column(default=0)
+    content: Mapped[bytes] = mapped_column(default=b"")
+    complete: Mapped[bool] = mapped_column(default=False)
+    problem: Mapped[str | None] = mapped_column(Text)
+
+
+class HookEvent(Table):
+    """A hook's event that was applied, so that a repetition changes nothing."""
+
+    __tablename__ = "hook_events"
+    __table_args__ = (UniqueConstraint("cluster", "node", "name", "happened_at"),)
+    id: Mapped[int] = mapped_column(BigInteger().with_variant(types.Integer(), "sqlite"), primary_key=True)
+    cluster: Mapped[str] = mapped_column(Text)
+    node: Mapped[str] = mapped_column(Text)
+    name: Mapped[str] = mapped_column(Text)
+    happened_at: Mapped[datetime]
+    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), index=True)
+
+
+class Cluster(Table):
+    """A Slurm cluster as its watcher last saw it. `accounted_until`: accounting was read up to this moment."""
+
+    __tablename__ = "clusters"
+    name: Mapped[str] = mapped_column(Text, primary_key=True)
+    as_of: Mapped[datetime | None]
+    accounted_until: Mapped[datetime | None]
+    problem: Mapped[str | None] = mapped_column(Text)
+    nodes: Mapped[list[dict[str, Any]]] = mapped_column(types.JSON, default=list)
+
+
+class Token(Table):
+    """A key to the API. Only its hash is kept."""
+
+    __tablename__ = "tokens"
+    hash: Mapped[str] = mapped_column(String(64), primary_key=True)
+    user: Mapped[str] = mapped_column(Text)
+    role: Mapped[str] = mapped_column(String(16))
+    purpose: Mapped[str] = mapped_column(String(16))
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime | None]
