@@ -1,0 +1,1 @@
+"""The laboratory: set-up, throwaway clusters and the demo. For developers; not part of the installed package."""
