@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import func, select
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from tracker.store.identity import Identity
@@ -32,9 +33,10 @@ def named(session: Session, name: str, now: datetime) -> Experiment:
     """The experiment of this name, made if there is none."""
     found = session.scalar(select(Experiment).where(Experiment.name == name))
     if found is None:
-        found = Experiment(id=str(uuid.uuid4()), name=name, created_at=now)
-        session.add(found)
-        session.flush()
+        insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+        row = insert(Experiment).values(id=str(uuid.uuid4()), name=name, created_at=now)
+        session.execute(row.on_conflict_do_nothing())  # a thousand array tasks may name a new experiment at once
+        found = session.scalars(select(Experiment).where(Experiment.name == name)).one()
     return found
 
 

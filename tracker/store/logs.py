@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import or_, select
+from sqlalchemy import exists, or_, select
 from sqlalchemy.orm import Session
 
 from tracker.errors import NotFound
 from tracker.store.runs import LIVE_STATES
-from tracker.store.tables import Log, Run
+from tracker.store.tables import HookEvent, Log, Run
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,16 @@ def expect(session: Session, run_id: str, stream: str, path: str, node: str | No
         log.path, log.node, log.complete, log.problem = path, node, False, None
 
 
-def followed(session: Session, cluster: str, node: str) -> list[tuple[Log, Run]]:
-    """Streams that the agent of the node should follow: of running jobs, and of ended ones until their end was read."""
+def followed(session: Session, cluster: str, node: str | None) -> list[tuple[Log, Run]]:
+    """Streams that the agent of the node should follow: of running jobs, and of ended ones until their end was read.
+
+    None stands for an agent on a shared file system: it follows the runs of nodes that have no agent, as no hook tells.
+    """
+    hooked = exists().where(HookEvent.run_id == Run.id)
     query = (
         select(Log, Run)
         .join(Run, Run.id == Log.run_id)
-        .where(Run.cluster == cluster, Log.node == node, Log.complete.is_(False))
+        .where(Run.cluster == cluster, Log.complete.is_(False), ~hooked if node is None else Log.node == node)
         .where(or_(Run.state != "PENDING", Log.offset_bytes > 0))
         .order_by(Run.created_at.desc())
         .limit(200)

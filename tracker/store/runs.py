@@ -145,6 +145,21 @@ def lock(session: Session, run_id: str) -> Run | None:
     return session.scalar(select(Run).where(Run.id == run_id).with_for_update(of=Run))
 
 
+def reserve(session: Session, jobs: set[tuple[str, int]]) -> None:
+    """Lock the runs of these jobs (cluster, job id), and, where a job has none yet, the right to make one.
+
+    Called first in a transaction and in one order, so that agents of many nodes cannot wait for each other in a circle.
+    SQLite has one writer at a time and needs none of this.
+    """
+    if not jobs or session.get_bind().dialect.name != "postgresql":
+        return
+    held = tuple_(Run.cluster, Run.job_id)
+    known = set(session.execute(select(Run.cluster, Run.job_id).where(held.in_(jobs))).tuples())
+    for cluster in sorted({cluster for cluster, _ in jobs - known}):
+        session.execute(select(func.pg_advisory_xact_lock(func.hashtext(f"tracker runs of {cluster}"))))
+    session.scalars(select(Run.id).where(held.in_(jobs)).order_by(Run.id).with_for_update(of=Run)).all()
+
+
 def of_job(session: Session, cluster: str, job_id: int, at: datetime) -> Run | None:
     """The run that held this job id at that moment, locked; ids are reused, so the newest one submitted by then."""
     slack = timedelta(seconds=2)  # clocks of nodes and controller differ a little, and Slurm's times are whole seconds

@@ -1,8 +1,8 @@
 """Series: all points of one metric of one run, kept as columns.
 
-A writer's points of a metric are cut into segments of at most `SEGMENT_POINTS` points. A segment holds three columns, each
-little-endian and zlib-compressed: steps and times (microseconds since 1970) as int64 differences from one point to the
-next, values as float64, exact, NaN and infinities included. New points are put to the last segment until it is full.
+A writer's points of a metric are cut into segments of at most `SEGMENT_POINTS` points. A segment holds three columns,
+each little-endian and zlib-compressed: steps and times (microseconds since 1970) as int64 differences from one point to
+the next, values as float64, exact, NaN and infinities included. New points go to the last segment until it is full.
 """
 
 from __future__ import annotations

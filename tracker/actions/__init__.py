@@ -1,0 +1,1 @@
+"""What is done with what is kept: one verb a file."""

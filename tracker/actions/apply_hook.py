@@ -1,0 +1,100 @@
+"""Apply what a Prolog or an Epilog on a node reports: the run exists, holds this node and its GPUs, and ended there."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Mapping
+from datetime import datetime, timezone
+
+from sqlalchemy.orm import Session
+
+from tracker.actions.read_lines import text
+from tracker.errors import BadInput
+from tracker.store import attempts, clusters, experiments, hook_events, runs
+from tracker.store.tables import Attempt, Run
+
+_NAME = re.compile(r"[\w.-]{1,255}\Z")
+
+
+def apply_hook(
+    session: Session, *, name: str, node: str, cluster: str | None, at: datetime, said: Mapping[str, str]
+) -> None:
+    """Apply one hook's event, once: a repetition changes nothing. Raises BadInput when it names no job."""
+    named, job_id = job_of(said)
+    cluster = named or cluster
+    node = said.get("SLURMD_NODENAME") or node
+    if not job_id or not cluster or not _NAME.match(cluster) or not _NAME.match(node):
+        raise BadInput("A hook's event needs SLURM_JOB_ID, SLURM_CLUSTER_NAME and SLURMD_NODENAME.")
+    run = runs.of_job(session, cluster, job_id, at) or _registered(session, cluster, job_id, at, said)
+    if not hook_events.remember(session, run.id, cluster=cluster, node=node, name=name, happened_at=at):
+        return
+    known = attempts.of(session, run.id)
+    apply = {"prolog": _begin, "epilog": _end}.get(said.get("HOOK", ""))
+    if apply is None:
+        raise BadInput(f"There is no hook `{said.get('HOOK', '')[:40]}`.")
+    attempt = apply(session, run, known, at, said)
+    attempts.add_node(session, attempt, node, _gpu_indices(said))
+    runs.changes(run, updated_at=datetime.now(timezone.utc))
+
+
+def job_of(said: Mapping[str, str]) -> tuple[str | None, int | None]:
+    """The cluster and the job id that a hook's event names; of a het job the leader's id, as it is one run."""
+    return said.get("SLURM_CLUSTER_NAME") or None, _number(said, "SLURM_HET_JOB_ID") or _number(said, "SLURM_JOB_ID")
+
+
+def _registered(session: Session, cluster: str, job_id: int, at: datetime, said: Mapping[str, str]) -> Run:
+    run = Run(
+        id=str(uuid.uuid4()), experiment_id=experiments.named(session, experiments.DEFAULT, at).id,
+        created_at=at, updated_at=at, state="PENDING", state_source="hook", restarts=0, gpus_requested=0,
+        cluster=cluster, job_id=job_id, het_job_id=_number(said, "SLURM_HET_JOB_ID"), accounting_due=False,
+        user=text(said.get("SLURM_JOB_USER")), account=text(said.get("SLURM_JOB_ACCOUNT")),
+        partition=text(said.get("SLURM_JOB_PARTITION")), work_dir=text(said.get("SLURM_JOB_WORK_DIR")),
+    )  # fmt: skip
+    session.add(run)
+    session.flush()
+    return run
+
+
+def _begin(session: Session, run: Run, known: list[Attempt], at: datetime, said: Mapping[str, str]) -> Attempt:
+    attempt = attempts.holding(known, at)
+    if attempt is None:
+        attempt = attempts.add(session, run.id, known, _start(said) or at, "RUNNING")
+        if attempt.number > 1:
+            runs.changes(run, accounting_due=True)
+    if attempt.ended_at is None and run.state == "PENDING":
+        runs.changes(run, state="RUNNING", state_source="hook", started_at=run.started_at or attempt.started_at)
+    return attempt
+
+
+def _end(session: Session, run: Run, known: list[Attempt], at: datetime, said: Mapping[str, str]) -> Attempt:
+    attempt = attempts.begun_by(known, at) or attempts.add(session, run.id, known, _start(said), "RUNNING")
+    if attempt.ended_at is None:
+        exit_code, signal = _exit(said)
+        attempt.ended_at = at
+        attempt.state = "COMPLETED" if (exit_code, signal) == (0, 0) else "FAILED"
+        run.accounting_due = True
+        # An exit code of 0 is no success yet: a cancelled, preempted or timed-out job shows it, too. While a watcher
+        # is at work the answer of Slurm's accounting is a moment away, and nothing has to be guessed.
+        if not clusters.is_watched(session, run.cluster or "", datetime.now(timezone.utc)):
+            runs.changes(run, state=attempt.state, state_source="hook", ended_at=at, exit_code=exit_code, signal=signal)
+    return attempt
+
+
+def _exit(said: Mapping[str, str]) -> tuple[int, int]:
+    exit_code, _, signal = said.get("SLURM_JOB_EXIT_CODE2", "0:0").partition(":")
+    return (int(exit_code), int(signal)) if exit_code.isdecimal() and signal.isdecimal() else (0, 0)
+
+
+def _start(said: Mapping[str, str]) -> datetime | None:
+    started_s = _number(said, "SLURM_JOB_START_TIME")
+    return datetime.fromtimestamp(started_s, tz=timezone.utc) if started_s else None
+
+
+def _gpu_indices(said: Mapping[str, str]) -> list[int]:
+    return [int(one) for one in said.get("SLURM_JOB_GPUS", "").split(",") if re.fullmatch(r"\d{1,4}", one)]
+
+
+def _number(said: Mapping[str, str], name: str) -> int | None:
+    value = said.get(name, "")
+    return int(value) if re.fullmatch(r"[1-9]\d{0,11}", value) else None

@@ -1,0 +1,181 @@
+"""The one door: everything that agents deliver comes in here (docs/protocol.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from tracker.actions.apply_hook import apply_hook, job_of
+from tracker.actions.read_lines import MAX_TIME_S, text
+from tracker.actions.store_lines import run_of, store_lines
+from tracker.errors import BadInput, BadManifest, Forbidden, TrackerError
+from tracker.events import WRITER_NAME, JobFolder, decode_request, parse_hook_event
+from tracker.store import logs, runs
+from tracker.store.database import Database
+from tracker.store.identity import Identity
+
+Part = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Delivery:
+    """What all parts of a request share. `shared`: the agent sees a shared file system, not one node of the cluster."""
+
+    session: Session
+    now: datetime
+    node: str
+    cluster: str | None
+    shared: bool
+    log_tail_bytes: int
+
+
+def ingest(db: Database, identity: Identity, body: bytes, now: datetime, log_tail_bytes: int) -> dict[str, Any]:
+    """Store what an agent delivers, all of it in one transaction; answer as docs/protocol.md says.
+
+    Raises Forbidden when the sender may not deliver, BadManifest when the request is not understood.
+    """
+    if not identity.may_ingest:
+        raise Forbidden("This token may read, not deliver; an agent needs a key of `tracker token create --agent`.")
+    manifest, blobs = decode_request(body)
+    agent = manifest["agent"]
+    node = text(agent.get("node"), 255)
+    if node is None:
+        raise BadManifest("`agent.node` must name the node.")
+    with db.write() as session:
+        delivery = _Delivery(
+            session, now, node, text(agent.get("cluster"), 64), agent.get("shared") is True, log_tail_bytes
+        )
+        runs.reserve(session, _jobs(manifest["parts"], blobs))
+        answers = [_take(delivery, part, blob) for part, blob in zip(manifest["parts"], blobs, strict=True)]
+        session.flush()
+        return {
+            "parts": answers,
+            "follow": _follow(delivery),
+            "release": _release(delivery, manifest.get("folders")),
+        }
+
+
+def _jobs(parts: list[Part], blobs: list[bytes]) -> set[tuple[str, int]]:
+    """The Slurm jobs that the parts speak of."""
+    jobs = set()
+    for part, blob in zip(parts, blobs, strict=True):
+        folder = JobFolder.parse(str(part.get("folder")))
+        if part.get("type") == "hook":
+            jobs.add(job_of(parse_hook_event(blob)))
+        elif folder and folder.cluster and folder.job_id:
+            jobs.add((folder.cluster, folder.job_id))
+    return {(cluster, job_id) for cluster, job_id in jobs if cluster and job_id}
+
+
+def _take(delivery: _Delivery, part: Part, blob: bytes) -> dict[str, Any]:
+    take = _TYPES.get(str(part.get("type")))
+    try:
+        if take is None:
+            raise BadInput(f"There is no part of type `{str(part.get('type'))[:40]}`.")
+        with delivery.session.begin_nested():
+            return take(delivery, part, blob)
+    except TrackerError as problem:
+        return {"error": {"code": problem.code, "detail": str(problem)}}
+
+
+def _hook(delivery: _Delivery, part: Part, blob: bytes) -> dict[str, Any]:
+    name = text(part.get("name"), 255)
+    if name is None:
+        raise BadInput("A hook's event needs a name.")
+    said = {key: text(value) or "" for key, value in parse_hook_event(blob).items()}
+    at = _moment(part)
+    apply_hook(delivery.session, name=name, node=delivery.node, cluster=delivery.cluster, at=at, said=said)
+    return {"stored": True}
+
+
+def _lines(delivery: _Delivery, part: Part, blob: bytes) -> dict[str, Any]:
+    writer, offset = part.get("writer"), part.get("offset")
+    if not isinstance(writer, str) or not WRITER_NAME.match(writer):
+        raise BadInput("A writer's name is 1 to 64 letters, digits, `_` and `-`.")
+    user = text(part.get("user"), 255)
+    held = store_lines(
+        delivery.session, _folder(part), writer, _size(offset), blob, user=user, now=delivery.now
+    )  # fmt: skip
+    return {"offset": held}
+
+
+def _log(delivery: _Delivery, part: Part, blob: bytes) -> dict[str, Any]:
+    run = run_of(delivery.session, _folder(part), delivery.now)
+    stream = part.get("stream")
+    if run is None or stream not in ("stdout", "stderr"):
+        raise BadInput("A log is `stdout` or `stderr` of a known job.")
+    problem = text(part.get("error"))
+    if problem:
+        logs.unreadable(delivery.session, run, stream, problem)
+    else:
+        keep, eof = delivery.log_tail_bytes, part.get("eof") is True
+        logs.store(delivery.session, run, stream, _size(part.get("offset")), blob, eof=eof, keep_bytes=keep)
+    return {"stored": True}
+
+
+def _gone(delivery: _Delivery, part: Part, _blob: bytes) -> dict[str, Any]:
+    run = run_of(delivery.session, _folder(part), delivery.now)
+    if run is not None and run.cluster is None and run.state in runs.LIVE_STATES:
+        reason = "its process is gone and said no goodbye"
+        runs.changes(run, state="LOST", state_source="client", ended_at=_moment(part), reason=reason)
+    return {"stored": True}
+
+
+_TYPES: dict[str, Callable[[_Delivery, Part, bytes], dict[str, Any]]] = {
+    "hook": _hook,
+    "lines": _lines,
+    "log": _log,
+    "gone": _gone,
+}
+
+
+def _follow(delivery: _Delivery) -> list[dict[str, Any]]:
+    """The output files that this agent should read."""
+    if not delivery.cluster:
+        return []
+    wanted = logs.followed(delivery.session, delivery.cluster, None if delivery.shared else delivery.node)
+    return [
+        {
+            "folder": JobFolder(run.cluster, run.job_id, None).name,
+            "stream": log.stream,
+            "path": log.path,
+            "uid": log.uid,
+            "offset": log.offset_bytes + len(log.content),
+        }
+        for log, run in wanted
+    ]
+
+
+def _release(delivery: _Delivery, folders: Any) -> list[str]:
+    """Of the drained folders those whose run is over for good."""
+    names = [one for one in folders if isinstance(one, str)] if isinstance(folders, list) else []
+    over = []
+    for folder in filter(None, map(JobFolder.parse, names[:1000])):
+        run = run_of(delivery.session, folder, delivery.now)
+        if run is not None and run.state in runs.FINAL_STATES and not run.accounting_due:
+            over.append(folder.name)
+    return over
+
+
+def _folder(part: Part) -> JobFolder:
+    folder = JobFolder.parse(str(part.get("folder")))
+    if folder is None:
+        raise BadInput("`folder` is <cluster>.<job id> or local.<32 hexadecimal digits>.")
+    return folder
+
+
+def _size(value: Any) -> int:
+    if type(value) is not int or not 0 <= value < 2**63:
+        raise BadInput("`offset` counts bytes from 0.")
+    return value
+
+
+def _moment(part: Part) -> datetime:
+    at = part.get("time")
+    if not isinstance(at, (int, float)) or not 0 <= at <= MAX_TIME_S:
+        raise BadInput("`time` is in seconds since 1970.")
+    return datetime.fromtimestamp(at, tz=timezone.utc)

@@ -1,0 +1,187 @@
+"""Understand the lines of a spool file (docs/spool.md). Users write them, so nothing in them is trusted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+MAX_NAME_CHARS = 500
+MAX_TEXT_CHARS = 20_000
+MAX_NESTING = 8
+MAX_TIME_S = 253_402_300_799  # the end of the year 9999
+_INT64 = range(-(2**63), 2**63)
+_WORDS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
+
+@dataclass
+class Column:
+    """Points of one metric, in the order written."""
+
+    steps: list[int] = field(default_factory=list)
+    times_us: list[int] = field(default_factory=list)
+    values: list[float] = field(default_factory=list)
+
+
+@dataclass
+class Lines:
+    """What some lines say. `next_step` is the step of the next points that name none."""
+
+    next_step: int
+    columns: dict[str, Column] = field(default_factory=dict)
+    header: dict[str, Any] = field(default_factory=dict)
+    experiment: str | None = None
+    name: str | None = None
+    params: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
+    finish: dict[str, Any] | None = None
+    rejected: int = 0
+
+
+def read_lines(raw: bytes, *, now_s: float, next_step: int) -> Lines:
+    """Read whole lines; those not in our format are counted as rejected. `now_s` is for points without time."""
+    said = Lines(next_step)
+    for line in raw.split(b"\n"):
+        if not line:
+            continue
+        try:
+            message = orjson.loads(line)
+        except orjson.JSONDecodeError:
+            said.rejected += 1
+            continue
+        if not isinstance(message, dict) or not _take(said, message, now_s):
+            said.rejected += 1
+    return said
+
+
+def _take(said: Lines, message: dict[str, Any], now_s: float) -> bool:
+    kind = message.get("event", "points" if "metrics" in message else None)
+    take = _KINDS.get(kind) if isinstance(kind, str) else None
+    return take is not None and take(said, message, now_s)
+
+
+def _points(said: Lines, message: dict[str, Any], now_s: float) -> bool:
+    step = _whole(message["step"]) if message.get("step") is not None else said.next_step
+    metrics = message.get("metrics")
+    if step is None or not isinstance(metrics, dict):
+        return False
+    time_us = round(_moment(message, now_s) * 1_000_000)
+    for metric, value in flattened(metrics):
+        number = _number(value)
+        if number is None:
+            said.notes[metric] = f"{type(value).__name__} is no number"
+            continue
+        column = said.columns.setdefault(metric, Column())
+        column.steps.append(step)
+        column.times_us.append(time_us)
+        column.values.append(number)
+    said.next_step = min(step + 1, _INT64[-1])
+    return True
+
+
+def _writer(said: Lines, message: dict[str, Any], now_s: float) -> bool:
+    rank, pid = _whole(message.get("rank", 0)), _whole(message.get("pid", 0))
+    said.header = {
+        "node": text(message.get("node")),
+        "host": text(message.get("host")),
+        "user": text(message.get("user")),
+        "rank": rank or 0,
+        "pid": pid or None,
+        "time": _moment(message, now_s),
+        "argv": text(" ".join(str(one) for one in argv) if isinstance(argv := message.get("argv"), list) else None),
+        "cwd": text(message.get("cwd")),
+    }
+    return True
+
+
+def _run(said: Lines, message: dict[str, Any], _now_s: float) -> bool:
+    said.experiment = text(message.get("experiment"), MAX_NAME_CHARS) or said.experiment
+    said.name = text(message.get("name"), MAX_NAME_CHARS) or said.name
+    return True
+
+
+def _params(said: Lines, message: dict[str, Any], _now_s: float) -> bool:
+    params = message.get("params")
+    if isinstance(params, dict):
+        said.params.update((key, _as_text(value)) for key, value in flattened(params))
+    return isinstance(params, dict)
+
+
+def _tags(said: Lines, message: dict[str, Any], _now_s: float) -> bool:
+    tags = message.get("tags")
+    if isinstance(tags, dict):
+        said.tags.update((key, _as_text(value)) for key, value in flattened(tags))
+    return isinstance(tags, dict)
+
+
+def _note(said: Lines, message: dict[str, Any], _now_s: float) -> bool:
+    key, reason = text(message.get("key"), MAX_NAME_CHARS), text(message.get("reason"), MAX_NAME_CHARS)
+    if key:
+        said.notes[key] = reason or "no reason given"
+    return bool(key)
+
+
+def _finish(said: Lines, message: dict[str, Any], now_s: float) -> bool:
+    said.finish = {
+        "time": _moment(message, now_s),
+        "exit_code": _whole(message.get("exit_code")),
+        "reason": text(message.get("reason"), MAX_NAME_CHARS),
+    }
+    return True
+
+
+_KINDS = {
+    "points": _points,
+    "writer": _writer,
+    "run": _run,
+    "params": _params,
+    "tags": _tags,
+    "note": _note,
+    "finish": _finish,
+}
+
+
+def flattened(tree: dict[str, Any], prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
+    """The leaves of nested objects, each under its path `a/b`, in order."""
+    for key, value in tree.items():
+        path = f"{prefix}{clean(key)}"[:MAX_NAME_CHARS]
+        if isinstance(value, dict) and depth < MAX_NESTING:
+            yield from flattened(value, path + "/", depth + 1)
+        elif path:
+            yield path, value
+
+
+def clean(words: str) -> str:
+    """Text that both databases can keep: without NUL bytes and halves of characters."""
+    return words.replace("\0", "").encode("utf-8", "replace").decode()
+
+
+def text(value: Any, most_chars: int = MAX_TEXT_CHARS) -> str | None:
+    """A text no longer than that; None for what is no text or empty."""
+    return clean(value)[:most_chars] or None if isinstance(value, str) else None
+
+
+def _as_text(value: Any) -> str:
+    plain = value if isinstance(value, str) else orjson.dumps(value).decode()
+    return clean(plain)[:MAX_TEXT_CHARS]
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, (int, float)):
+        return float(value)
+    return _WORDS.get(value) if isinstance(value, str) else None
+
+
+def _whole(value: Any) -> int | None:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return value if type(value) is int and value in _INT64 else None
+
+
+def _moment(message: dict[str, Any], now_s: float) -> float:
+    at = message.get("time")
+    return float(at) if isinstance(at, (int, float)) and 0 <= at <= MAX_TIME_S else now_s

@@ -1,0 +1,102 @@
+"""Store lines of a spool file: once each, whatever is sent how often."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime, timezone
+
+from sqlalchemy.orm import Session
+
+from tracker.actions.read_lines import Lines, read_lines
+from tracker.events import JobFolder
+from tracker.store import experiments, params, runs, series, writers
+from tracker.store.tables import Run, Writer
+
+
+def store_lines(
+    session: Session,
+    folder: JobFolder,
+    writer_name: str,
+    offset_bytes: int,
+    raw: bytes,
+    *,
+    user: str | None,
+    now: datetime,
+) -> int:
+    """Store lines that begin at `offset_bytes` of a writer's file; answer the offset that is held afterwards.
+
+    Lines that do not begin where the stored ones end are not taken: the sender goes on from the answer.
+    """
+    run = run_of(session, folder, now) or _registered(session, folder, user, now)
+    writer = writers.lock(session, run.id, writer_name)
+    end = raw.rfind(b"\n") + 1
+    if offset_bytes != writer.offset_bytes or not end:
+        return writer.offset_bytes
+    said = read_lines(raw[:end], now_s=now.timestamp(), next_step=writer.next_step)
+    writer.offset_bytes += end
+    writer.next_step = said.next_step
+    writer.rejected_lines += said.rejected
+    if said.rejected:
+        params.add_note(session, run.id, f"file {writer_name}", f"{writer.rejected_lines} lines are not in our format")
+    _apply(session, run, writer, said, now)
+    return writer.offset_bytes
+
+
+def run_of(session: Session, folder: JobFolder, at: datetime) -> Run | None:
+    """The run of a job folder, locked; None if there is none yet."""
+    if folder.run_id:
+        return runs.lock(session, str(uuid.UUID(folder.run_id)))
+    assert folder.cluster is not None and folder.job_id is not None
+    return runs.of_job(session, folder.cluster, folder.job_id, at)
+
+
+def _registered(session: Session, folder: JobFolder, user: str | None, now: datetime) -> Run:
+    run = Run(
+        id=str(uuid.UUID(folder.run_id)) if folder.run_id else str(uuid.uuid4()),
+        experiment_id=experiments.named(session, experiments.DEFAULT, now).id,
+        created_at=now, updated_at=now, state="RUNNING", state_source="client", restarts=0, gpus_requested=0,
+        cluster=folder.cluster, job_id=folder.job_id, user=user, accounting_due=False,
+    )  # fmt: skip
+    session.add(run)
+    session.flush()
+    return run
+
+
+def _apply(session: Session, run: Run, writer: Writer, said: Lines, now: datetime) -> None:
+    if said.header:
+        _apply_header(run, writer, said)
+    for metric, column in said.columns.items():
+        points = series.Points.of(column.steps, column.times_us, column.values)
+        series.append(session, run.id, writer.name, metric, points)
+    params.set_params(session, run.id, said.params)
+    params.set_tags(session, run.id, said.tags)
+    for key, reason in said.notes.items():
+        params.add_note(session, run.id, key, reason)
+    if said.experiment:
+        runs.changes(run, experiment_id=experiments.named(session, said.experiment, now).id)
+    runs.changes(run, name=said.name, updated_at=now)
+    if said.finish and run.cluster is None:
+        _finish(run, said.finish)
+
+
+def _apply_header(run: Run, writer: Writer, said: Lines) -> None:
+    header = said.header
+    writer.node, writer.host, writer.rank, writer.pid = (header[one] for one in ("node", "host", "rank", "pid"))
+    if run.cluster is None:
+        started_at = datetime.fromtimestamp(header["time"], tz=timezone.utc)
+        runs.changes(run, started_at=run.started_at or started_at, work_dir=header["cwd"], command=header["argv"])
+        runs.changes(run, name=run.name or _script(header["argv"]))
+
+
+def _script(argv: str | None) -> str | None:
+    return argv.split()[0].rsplit("/", 1)[-1] if argv and argv.split() else None
+
+
+def _finish(run: Run, finish: dict[str, object]) -> None:
+    """End a run outside Slurm, where nobody knows better than the script itself."""
+    exit_code = finish["exit_code"] or 0
+    ended_at = datetime.fromtimestamp(float(str(finish["time"])), tz=timezone.utc)
+    state = "COMPLETED" if exit_code == 0 else "FAILED"
+    runs.changes(
+        run, state=state, state_source="client", exit_code=exit_code, ended_at=ended_at, reason=finish["reason"]
+    )

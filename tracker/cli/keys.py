@@ -1,0 +1,72 @@
+"""Keys: made with the database at hand, kept in TRACKER_HOME for processes of the same home."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+from datetime import timedelta
+from pathlib import Path
+
+from tracker.errors import BadInput, DatabaseUnavailable
+from tracker.settings import Settings
+from tracker.store import tokens
+from tracker.store.database import Database
+
+LOGIN_LIFETIME = timedelta(hours=1)
+
+
+def new_token(settings: Settings, *, for_agent: bool = False, user: str | None = None, days: int | None = None) -> str:
+    """Make a token: of an administrator for the caller, who holds the database; of a plain user; or of agents."""
+    lifetime = timedelta(days=days) if days else None
+    with _database(settings).write() as session:
+        if for_agent:
+            return tokens.create(session, user or "agent", "node", tokens.NODE, lifetime)
+        role = "user" if user else "admin"
+        return tokens.create(session, user or getpass.getuser(), role, tokens.API, lifetime)
+
+
+def login_link(settings: Settings) -> str:
+    """A link that logs the caller in, once, within the hour."""
+    url = server_url(settings)
+    if not url:
+        raise BadInput("No server runs on this TRACKER_HOME: start one with `tracker up`, or set TRACKER_URL.")
+    with _database(settings).write() as session:
+        secret = tokens.create(session, getpass.getuser(), "admin", tokens.LOGIN, LOGIN_LIFETIME)
+    return f"{url}/login?token={secret}"
+
+
+def _database(settings: Settings) -> Database:
+    if not settings.database and not (settings.home_path / "tracker.db").exists():
+        raise DatabaseUnavailable(f"There is no database in {settings.home_path}: start `tracker up` once.")
+    return Database(settings.database_url)
+
+
+def kept_token(settings: Settings, name: str) -> str:
+    """The key of this name in TRACKER_HOME, made if there is none: `admin` for commands, `node` for the agent."""
+    path = settings.home_path / "keys" / f"{name}.token"
+    if path.exists():
+        return path.read_text().strip()
+    secret = new_token(settings, for_agent=name == "node")
+    write_private(path, secret + "\n")
+    return secret
+
+
+def write_private(path: Path, content: str) -> None:
+    """Write a file that only its owner may read, whole or not at all."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(content)
+    temporary.replace(path)
+
+
+def server_url(settings: Settings) -> str:
+    """The address of the server: as set, or of the one that runs on this TRACKER_HOME; empty when there is none."""
+    if settings.url:
+        return settings.url.rstrip("/")
+    try:
+        return str(json.loads((settings.home_path / "server.json").read_text())["url"])
+    except (OSError, ValueError, KeyError):
+        return ""

@@ -1,0 +1,153 @@
+"""`tracker up`: server, watcher and agent as processes of one, which ends them all when it ends."""
+
+from __future__ import annotations
+
+import ctypes
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from types import FrameType
+
+import click
+
+from tracker.cli.keys import kept_token, login_link, write_private
+from tracker.cli.server import listen, serve
+from tracker.errors import SetupProblem
+from tracker.settings import Settings
+
+READY_WITHIN_S = 60
+RESTART_AFTER_S = 2.0
+_PR_SET_PDEATHSIG = 1
+
+
+def run_all(settings: Settings) -> None:
+    """Run until a signal comes. Raises SetupProblem when the server does not get ready."""
+    _make_home(settings)
+    listener = listen(settings.listen, settings.port)
+    address = f"http://{_shown(settings.listen)}:{listener.getsockname()[1]}"
+    _end_on_signals()
+    server = os.fork()
+    if server == 0:
+        _run_server(settings, listener)
+    helpers: dict[str, subprocess.Popen[bytes]] = {}
+    try:
+        _await_ready(server, settings.listen, listener.getsockname()[1])
+        listener.close()
+        write_private(settings.home_path / "server.json", json.dumps({"url": address, "pid": os.getpid()}))
+        commands = _helper_commands(settings, address)
+        click.echo(f"tracker is ready: {login_link(settings)}")
+        click.echo(_what_runs(commands), err=True)
+        _supervise(server, commands, helpers)
+    except KeyboardInterrupt:
+        click.echo("stopping", err=True)
+    finally:
+        _stop(server, helpers)
+        (settings.home_path / "server.json").unlink(missing_ok=True)
+
+
+def _make_home(settings: Settings) -> None:
+    try:
+        settings.home_path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as problem:
+        raise SetupProblem(
+            f"The folder {settings.home_path} cannot be made ({problem.strerror}): set TRACKER_HOME to one that can."
+        ) from None
+
+
+def _shown(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
+
+
+def _end_on_signals() -> None:
+    def end(_signal: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGINT, end)
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _run_server(settings: Settings, listener: socket.socket) -> None:
+    _die_with_parent()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        serve(settings, listener)
+    except Exception as problem:  # the outermost place of this process: nobody else can tell what happened
+        click.secho(f"tracker: the server cannot start: {problem}", fg="red", err=True)
+        os._exit(1)
+    os._exit(0)
+
+
+def _await_ready(server: int, address: str, port: int) -> None:
+    deadline = time.monotonic() + READY_WITHIN_S
+    while time.monotonic() < deadline:
+        if os.waitpid(server, os.WNOHANG)[0]:
+            raise SetupProblem("The server ended before it was ready; the lines above say why.")
+        connection = http.client.HTTPConnection(address, port, timeout=5)
+        try:
+            connection.request("GET", "/readyz")
+            if connection.getresponse().status == 200:
+                return
+        except OSError:
+            pass  # not yet
+        finally:
+            connection.close()
+        time.sleep(0.05)
+    raise SetupProblem(f"The server was not ready within {READY_WITHIN_S} s.")
+
+
+def _helper_commands(settings: Settings, address: str) -> dict[str, list[str]]:
+    """The processes beside the server: an agent for this home, and a watcher where there is a Slurm."""
+    here = [sys.executable, "-m", "tracker"]
+    kept_token(settings, "admin")
+    os.environ["TRACKER_TOKEN_FILE"] = str(settings.home_path / "keys" / "node.token")
+    kept_token(settings, "node")
+    commands = {
+        "agent": [*here, "agent", "--spool", str(settings.spool_path), "--url", address, "--shared"],
+    }
+    if shutil.which("squeue"):
+        database = ["--database", settings.database] if settings.database else []
+        commands["watch"] = [*here, "watch", *database]
+    return commands
+
+
+def _what_runs(commands: dict[str, list[str]]) -> str:
+    slurm = "the queue of this machine's Slurm" if "watch" in commands else "no Slurm here: scripts outside Slurm only"
+    return f"following: {slurm}. Ctrl-C ends it."
+
+
+def _supervise(server: int, commands: dict[str, list[str]], helpers: dict[str, subprocess.Popen[bytes]]) -> None:
+    """Start the helpers, again when they end, until the server ends."""
+    not_before = dict.fromkeys(commands, 0.0)
+    while not os.waitpid(server, os.WNOHANG)[0]:
+        for name, command in commands.items():
+            ended = name in helpers and helpers[name].poll() is not None
+            if (name not in helpers or ended) and time.monotonic() >= not_before[name]:
+                helpers[name] = subprocess.Popen(command, preexec_fn=_die_with_parent, stdin=subprocess.DEVNULL)
+                not_before[name] = time.monotonic() + RESTART_AFTER_S
+        time.sleep(0.2)
+    raise SetupProblem("The server ended; the lines above say why.")
+
+
+def _stop(server: int, helpers: dict[str, subprocess.Popen[bytes]]) -> None:
+    for process in helpers.values():
+        process.terminate()
+    try:
+        os.kill(server, signal.SIGTERM)
+        os.waitpid(server, 0)
+    except (ProcessLookupError, ChildProcessError):
+        pass  # it ended before
+    for process in helpers.values():
+        try:
+            process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            process.kill()
