@@ -1,0 +1,100 @@
+# shellcheck shell=sh
+# What tracker's hooks share. It is read with `.`, which starts no program.
+#
+# Everything that Slurm hands over is data: it is compared and printed, never evaluated. A hook that meets anything
+# unexpected does nothing; it neither waits nor complains, because Slurm drains the node of a hook that fails.
+
+LC_ALL=C
+PATH=/usr/bin:/bin
+umask 077
+set -f
+
+is_name() {
+    case $1 in '' | *[!A-Za-z0-9_-]*) return 1 ;; esac
+}
+
+is_number() {
+    case $1 in '' | *[!0-9]*) return 1 ;; esac
+}
+
+# Sets `spool` to the folder that hooks.conf names; `%n` stands for the node.
+find_spool() {
+    spool=
+    [ -f "$1" ] && [ -r "$1" ] || return 1
+    while IFS= read -r line; do
+        case $line in spool=*) spool=${line#spool=} ;; esac
+    done <"$1"
+    case $spool in
+    *%n*)
+        # A node's name may have dots, but `..` must not lead out of the spool.
+        case ${SLURMD_NODENAME-} in '' | .* | *[!A-Za-z0-9._-]*) return 1 ;; esac
+        spool=${spool%%"%n"*}$SLURMD_NODENAME${spool#*"%n"}
+        ;;
+    esac
+    case $spool in /*) ;; *) return 1 ;; esac
+}
+
+# Sets `job_folder`, the place of this job's spool.
+# shellcheck disable=SC2034 # the hooks use it
+name_job_folder() {
+    is_name "${SLURM_CLUSTER_NAME-}" && is_number "${SLURM_JOB_ID-}" &&
+        job_folder=$spool/jobs/$SLURM_CLUSTER_NAME.$SLURM_JOB_ID
+}
+
+# A folder that another user owns or planted is none of ours.
+is_mine() {
+    # shellcheck disable=SC3067 # dash, bash, ksh and busybox know -O; asking stat(1) would cost an exec
+    [ ! -L "$1" ] && [ -d "$1" ] && [ -O "$1" ]
+}
+
+# Makes spool, events and jobs where they are missing, and says whether they can be trusted.
+prepare_spool() {
+    [ -d "$spool/jobs" ] || install -d -m 0755 -- "$spool" "$spool/jobs"
+    [ -d "$spool/events" ] || install -d -m 0700 -- "$spool/events"
+    is_mine "$spool/." && is_mine "$spool/jobs" && is_mine "$spool/events"
+}
+
+# put NAME [VALUE]: one record of an event; none for a variable that is not set.
+put() {
+    [ $# -lt 2 ] || printf '%s=%s\0' "$1" "$2" || torn=yes
+}
+
+# write_event HOOK: a temporary name first, so that the agent never reads half an event.
+write_event() {
+    is_number "${SLURM_JOB_ID-}" || return 1
+    torn=
+    name=$1.$SLURM_JOB_ID.$$
+    {
+        put HOOK "$1"
+        put SLURM_CLUSTER_NAME ${SLURM_CLUSTER_NAME+"$SLURM_CLUSTER_NAME"}
+        put SLURM_JOB_ID ${SLURM_JOB_ID+"$SLURM_JOB_ID"}
+        put SLURM_JOB_SLUID ${SLURM_JOB_SLUID+"$SLURM_JOB_SLUID"}
+        put SLURM_HET_JOB_ID ${SLURM_HET_JOB_ID+"$SLURM_HET_JOB_ID"}
+        put SLURM_JOB_RESTART_COUNT ${SLURM_JOB_RESTART_COUNT+"$SLURM_JOB_RESTART_COUNT"}
+        put SLURM_JOB_START_TIME ${SLURM_JOB_START_TIME+"$SLURM_JOB_START_TIME"}
+        put SLURM_JOB_END_TIME ${SLURM_JOB_END_TIME+"$SLURM_JOB_END_TIME"}
+        put SLURM_JOB_USER ${SLURM_JOB_USER+"$SLURM_JOB_USER"}
+        put SLURM_JOB_UID ${SLURM_JOB_UID+"$SLURM_JOB_UID"}
+        put SLURM_JOB_GID ${SLURM_JOB_GID+"$SLURM_JOB_GID"}
+        put SLURM_JOB_ACCOUNT ${SLURM_JOB_ACCOUNT+"$SLURM_JOB_ACCOUNT"}
+        put SLURM_JOB_PARTITION ${SLURM_JOB_PARTITION+"$SLURM_JOB_PARTITION"}
+        put SLURM_JOB_QOS ${SLURM_JOB_QOS+"$SLURM_JOB_QOS"}
+        put SLURMD_NODENAME ${SLURMD_NODENAME+"$SLURMD_NODENAME"}
+        put SLURM_JOB_NODELIST ${SLURM_JOB_NODELIST+"$SLURM_JOB_NODELIST"}
+        put SLURM_NODELIST ${SLURM_NODELIST+"$SLURM_NODELIST"}
+        put SLURM_JOB_NUM_NODES ${SLURM_JOB_NUM_NODES+"$SLURM_JOB_NUM_NODES"}
+        put SLURM_JOB_CPUS_PER_NODE ${SLURM_JOB_CPUS_PER_NODE+"$SLURM_JOB_CPUS_PER_NODE"}
+        put SLURM_JOB_NTASKS ${SLURM_JOB_NTASKS+"$SLURM_JOB_NTASKS"}
+        put SLURM_JOB_GPUS ${SLURM_JOB_GPUS+"$SLURM_JOB_GPUS"}
+        put SLURM_JOB_WORK_DIR ${SLURM_JOB_WORK_DIR+"$SLURM_JOB_WORK_DIR"}
+        put SLURM_JOB_STDOUT ${SLURM_JOB_STDOUT+"$SLURM_JOB_STDOUT"}
+        put SLURM_JOB_STDERR ${SLURM_JOB_STDERR+"$SLURM_JOB_STDERR"}
+        put SLURM_JOB_COMMENT ${SLURM_JOB_COMMENT+"$SLURM_JOB_COMMENT"}
+        put SLURM_JOB_EXTRA ${SLURM_JOB_EXTRA+"$SLURM_JOB_EXTRA"}
+        put SLURM_JOB_EXIT_CODE ${SLURM_JOB_EXIT_CODE+"$SLURM_JOB_EXIT_CODE"}
+        put SLURM_JOB_EXIT_CODE2 ${SLURM_JOB_EXIT_CODE2+"$SLURM_JOB_EXIT_CODE2"}
+        put SLURM_JOB_DERIVED_EC ${SLURM_JOB_DERIVED_EC+"$SLURM_JOB_DERIVED_EC"}
+    } >"$spool/events/.$name.tmp" || return 1
+    # On a full disk an event is cut short: better none than half of one.
+    [ -z "$torn" ] && mv -f -- "$spool/events/.$name.tmp" "$spool/events/$name.event"
+}
