@@ -7,11 +7,10 @@ import uuid
 from collections.abc import Mapping
 from datetime import datetime, timezone
 
-from sqlalchemy.orm import Session
-
 from tracker.actions.read_lines import text
 from tracker.errors import BadInput
 from tracker.store import attempts, clusters, experiments, hook_events, runs
+from tracker.store.database import Session
 from tracker.store.tables import Attempt, Run
 
 _NAME = re.compile(r"[\w.-]{1,255}\Z")

@@ -7,15 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
-from sqlalchemy.orm import Session
-
 from tracker.actions.apply_hook import apply_hook, job_of
 from tracker.actions.read_lines import MAX_TIME_S, text
 from tracker.actions.store_lines import run_of, store_lines
 from tracker.errors import BadInput, BadManifest, Forbidden, TrackerError
 from tracker.events import WRITER_NAME, JobFolder, decode_request, parse_hook_event
 from tracker.store import logs, runs
-from tracker.store.database import Database
+from tracker.store.database import Database, Session
 from tracker.store.identity import Identity
 
 Part = dict[str, Any]

@@ -5,11 +5,10 @@ from __future__ import annotations
 import uuid
 from datetime import datetime, timezone
 
-from sqlalchemy.orm import Session
-
 from tracker.actions.read_lines import Lines, read_lines
 from tracker.events import JobFolder
 from tracker.store import experiments, params, runs, series, writers
+from tracker.store.database import Session
 from tracker.store.tables import Run, Writer
 
 

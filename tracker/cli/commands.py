@@ -60,8 +60,8 @@ def agent(arguments: tuple[str, ...]) -> None:
 def up(port: int | None, listen: str | None, database: str | None) -> None:
     """Run everything that one person or one site's head node needs, until Ctrl-C.
 
-    That is the server, the watcher of the cluster that this machine belongs to (if any), and an agent for jobs that spool
-    into TRACKER_HOME. Prints a login link when ready.
+    That is the server, the watcher of the cluster that this machine belongs to (if any), and an agent for jobs that
+    spool into TRACKER_HOME. Prints a login link when ready.
     """
     from tracker import settings
     from tracker.cli.up import run_all
@@ -158,10 +158,14 @@ def config(sample: bool, as_json: bool) -> None:
 
 
 @cli.command()
-@click.option("--template", default="train", show_default=True, metavar="NAME", help="One of `tracker templates`, or a file.")
+@click.option(
+    "--template", default="train", show_default=True, metavar="NAME", help="One of `tracker templates`, or a file."
+)
 @click.option("--experiment", metavar="NAME", help="The group of runs it belongs to.")
 @click.option("--name", metavar="NAME", help="Name of the job and the run.")
-@click.option("--set", "options", multiple=True, metavar="OPTION=VALUE", help="An option of the template, such as time=1:00:00.")
+@click.option(
+    "--set", "options", multiple=True, metavar="OPTION=VALUE", help="An option of the template, such as time=1:00:00."
+)
 @click.option("--dry-run", is_flag=True, help="Print the script instead of submitting it.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @click.argument("command", nargs=-1, required=True)

@@ -42,7 +42,7 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn carries no typ
 
 
 def listen(address: str, port: int) -> socket.socket:
-    """A socket that listens there. Raises SetupProblem when the port is taken or the address is none of this machine."""
+    """A socket that listens there. Raises SetupProblem when the port is taken or the address is not ours."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -18,6 +18,8 @@ from sqlalchemy.orm import Session
 
 from tracker.errors import BadInput, DatabaseUnavailable
 
+__all__ = ["Database", "Session"]
+
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_TIMEOUT_S = 30
 _MIGRATION_LOCK = 0x7472616B  # any number that only we use in this database

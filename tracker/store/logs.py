@@ -81,6 +81,16 @@ def tail(session: Session, run_id: str, stream: str, lines: int) -> LogTail:
     log = session.get(Log, (run_id, stream))
     if log is None:
         raise NotFound(f"The place of {stream} of this run is not known.")
+    return _end_of(log, lines)
+
+
+def tails(session: Session, run_id: str, lines: int) -> dict[str, LogTail]:
+    """The last lines of each stream of the run, stdout before stderr."""
+    found = session.scalars(select(Log).where(Log.run_id == run_id).order_by(Log.stream.desc()))
+    return {log.stream: _end_of(log, lines) for log in found}
+
+
+def _end_of(log: Log, lines: int) -> LogTail:
     text = log.content.decode("utf-8", "replace")
     kept = text.splitlines(keepends=True)[-lines:]
     truncated = log.offset_bytes > 0 or len("".join(kept)) < len(text)

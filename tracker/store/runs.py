@@ -93,6 +93,26 @@ def find(
     return Page(items[:limit], _write_cursor(items[limit - 1]) if more else None)
 
 
+def board(session: Session, viewer: Identity, *, live_limit: int, ended_limit: int) -> tuple[list[Run], list[Run]]:
+    """Runs that wait or run, newest first, and runs that ended, the last one first. Params and tags are not loaded."""
+    mine = visible_to(viewer)
+    live = select(Run.id).where(mine, Run.state.in_(LIVE_STATES)).order_by(Run.created_at.desc()).limit(live_limit)
+    ended = (
+        select(Run.id)
+        .where(mine, Run.state.in_(FINAL_STATES))
+        .order_by(Run.ended_at.desc().nulls_last())
+        .limit(ended_limit)
+    )
+    details = (selectinload(Run.summary), selectinload(Run.attempts).selectinload(Attempt.gpus))
+    either = or_(Run.id.in_(live), Run.id.in_(ended))
+    found = list(session.scalars(select(Run).where(either).options(*details).order_by(Run.created_at.desc())))
+    over = [run for run in found if run.state in FINAL_STATES]
+    return (
+        [run for run in found if run.state in LIVE_STATES],
+        sorted(over, key=lambda run: run.ended_at or run.created_at, reverse=True),
+    )
+
+
 def _mentions(words: str) -> ColumnElement[bool]:
     found = or_(Run.name.icontains(words, autoescape=True), Run.id == words.lower())
     return (

@@ -1,0 +1,174 @@
+"""Apply what Slurm's controller says of jobs: runs exist from the moment of submission, start, wait again, and end."""
+
+from __future__ import annotations
+
+import urllib.parse
+import uuid
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from tracker.slurm.queue import QueuedJob
+from tracker.store import attempts, experiments, logs, runs
+from tracker.store.database import Session
+from tracker.store.tables import Run
+
+_FACTS_OF_HOOKS = (
+    "job_id", "name", "state", "state_source", "started_at", "ended_at", "exit_code", "signal", "accounting_due",
+)  # fmt: skip
+_SAME = timedelta(seconds=1)
+COMMENT_MARK = "tracker:"
+"""A job's comment that begins so carries `experiment=…` for us."""
+
+
+def apply_queue(session: Session, cluster: str, jobs: Sequence[QueuedJob], now: datetime) -> None:
+    """Bring the runs of these jobs to what the controller says."""
+    jobs = [job for job in jobs if not job.het_job_id or job.het_job_id == job.job_id]  # a het job is its leader
+    runs.reserve(session, {(cluster, job.job_id) for job in jobs if job.job_id})
+    known = _Known(
+        runs.of_cluster(
+            session,
+            cluster,
+            (job.job_id for job in jobs if job.job_id),
+            (job.array_job_id for job in jobs if job.array_job_id),
+        )
+    )
+    for job in jobs:
+        run = known.run_of(session, job)
+        if run is None:
+            run = _registered(session, cluster, job, now)
+            known.add(run)
+        _apply(session, run, job, now)
+
+
+class _Known:
+    """Runs by job id and by array task."""
+
+    def __init__(self, found: Sequence[Run]) -> None:
+        self._of_job: dict[int, list[Run]] = {}
+        self._of_task: dict[tuple[int, int], list[Run]] = {}
+        for run in found:
+            self.add(run)
+
+    def add(self, run: Run) -> None:
+        if run.job_id is not None:
+            self._of_job.setdefault(run.job_id, []).append(run)
+        if run.array_job_id is not None and run.array_task_id is not None:
+            self._of_task.setdefault((run.array_job_id, run.array_task_id), []).append(run)
+
+    def run_of(self, session: Session, job: QueuedJob) -> Run | None:
+        """The run of a job. A hook may have made one for an array task under its own id: both become one."""
+        by_id = _same(self._of_job.get(job.job_id or 0, []), job)
+        if job.array_job_id is None or job.array_task_id is None:
+            return by_id
+        if by_id is not None and by_id.array_task_id not in (None, job.array_task_id):
+            by_id = None  # the array's own id, which another task of it had taken
+        task = _same(self._of_task.get((job.array_job_id, job.array_task_id), []), job)
+        if by_id is None or task is None or by_id is task:
+            return task or by_id
+        facts = {fact: getattr(by_id, fact) for fact in _FACTS_OF_HOOKS}
+        if by_id.experiment.name != experiments.DEFAULT:
+            facts["experiment_id"] = by_id.experiment_id
+        runs.absorb(session, by_id, into=task)
+        runs.changes(task, **facts)
+        self._of_job[job.job_id or 0] = [task]
+        return task
+
+
+def _same(candidates: Sequence[Run], job: QueuedJob) -> Run | None:
+    """Of runs with this id the one that is this job: ids are reused, a requeue keeps the id but not the submit time."""
+    for run in reversed(candidates):
+        if run.submitted_at is None or job.submitted_at is None or job.restarts > 0:
+            return run
+        if abs(run.submitted_at - job.submitted_at) <= _SAME:
+            return run
+    return None
+
+
+def _registered(session: Session, cluster: str, job: QueuedJob, now: datetime) -> Run:
+    run = Run(
+        id=str(uuid.uuid4()), experiment_id=experiments.named(session, _experiment(job.comment), now).id,
+        created_at=job.submitted_at or now, updated_at=now, state="PENDING", state_source="controller", cluster=cluster,
+        job_id=job.job_id, array_job_id=job.array_job_id, array_task_id=job.array_task_id, restarts=0, gpus_requested=0,
+        accounting_due=False,
+    )  # fmt: skip
+    session.add(run)
+    session.flush()
+    return run
+
+
+def _experiment(comment: str | None) -> str:
+    if not comment or not comment.startswith(COMMENT_MARK):
+        return experiments.DEFAULT
+    told = urllib.parse.parse_qs(comment[len(COMMENT_MARK) :])
+    return told.get("experiment", [experiments.DEFAULT])[0][:500] or experiments.DEFAULT
+
+
+def _apply(session: Session, run: Run, job: QueuedJob, now: datetime) -> None:
+    before = run.restarts
+    different = runs.changes(
+        run, job_id=job.job_id, array_job_id=job.array_job_id, array_task_id=job.array_task_id,
+        het_job_id=job.het_job_id, user=job.user, account=job.account, partition=job.partition,
+        submitted_at=run.submitted_at or job.submitted_at, time_limit_s=job.time_limit_s, gpus_requested=job.gpu_count,
+        nodes_requested=job.node_count, work_dir=job.work_dir, command=job.command, restarts=job.restarts,
+        name=run.name or job.name,
+    )  # fmt: skip
+    if job.state == "PENDING":
+        different |= _wait(session, run, job, again=job.restarts > before, now=now)
+    elif job.state in ("RUNNING", "SUSPENDED"):
+        different |= _go_on(session, run, job)
+    elif job.state is not None:
+        different |= _end(session, run, job)
+    if job.state != "PENDING" and job.started_at:
+        _expect_logs(session, run, job)
+    if different:
+        run.updated_at = now
+
+
+def _wait(session: Session, run: Run, job: QueuedJob, *, again: bool, now: datetime) -> bool:
+    if run.state != "PENDING" and not again:
+        return False  # a hook has told of the start since Slurm was asked
+    if again:
+        for attempt in attempts.of(session, run.id):
+            attempt.ended_at = attempt.ended_at or now
+            attempt.state = "REQUEUED" if attempt.state == "RUNNING" else attempt.state
+        run.ended_at = run.exit_code = run.signal = None
+        run.accounting_due = True
+    different = run.reason != job.reason
+    run.reason = job.reason
+    return runs.changes(run, state="PENDING", state_source="controller") or different or again
+
+
+def _go_on(session: Session, run: Run, job: QueuedJob) -> bool:
+    known = attempts.of(session, run.id)
+    started_at = job.started_at
+    if started_at is None:
+        return False
+    attempt = attempts.holding(known, started_at) or attempts.add(session, run.id, known, started_at, "RUNNING")
+    attempt.started_at, attempt.ended_at, attempt.state = started_at, None, job.state or "RUNNING"
+    attempt.nodes = job.nodes or attempt.nodes
+    run.ended_at = run.reason = run.exit_code = run.signal = None
+    return runs.changes(run, state=job.state, state_source="controller", started_at=known[0].started_at)
+
+
+def _end(session: Session, run: Run, job: QueuedJob) -> bool:
+    if run.state_source == "accounting" and run.state in runs.FINAL_STATES:
+        return False
+    known = attempts.of(session, run.id)
+    if job.started_at:
+        attempt = attempts.holding(known, job.started_at)
+        attempt = attempt or attempts.add(session, run.id, known, job.started_at, job.state or "")
+        attempt.started_at, attempt.ended_at, attempt.state = job.started_at, job.ended_at, job.state or ""
+        attempt.nodes = job.nodes or attempt.nodes
+    run.reason = job.reason
+    run.accounting_due = True
+    first = known[0].started_at if known else None
+    return runs.changes(
+        run, state=job.state, state_source="controller", ended_at=job.ended_at, started_at=first
+    )  # fmt: skip
+
+
+def _expect_logs(session: Session, run: Run, job: QueuedJob) -> None:
+    if job.stdout:
+        logs.expect(session, run.id, "stdout", job.stdout, job.batch_node, job.uid)
+    if job.stderr and job.stderr != job.stdout:
+        logs.expect(session, run.id, "stderr", job.stderr, job.batch_node, job.uid)

@@ -1,0 +1,123 @@
+"""Bring runs to what Slurm's accounting says. Accounting is the truth: what it says of an end stays."""
+
+from __future__ import annotations
+
+import pwd
+import uuid
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from tracker.slurm import states
+from tracker.slurm.accounting import Record, chains
+from tracker.store import attempts, experiments, runs
+from tracker.store.database import Session
+from tracker.store.tables import Run
+
+Key = tuple[int, int | None]
+"""How a job is told in the queue: job id, or array id and task."""
+
+_SAME = timedelta(seconds=1)
+
+
+def key_of(job_id: int | None, array_job_id: int | None, array_task_id: int | None) -> Key:
+    """The key of a job or an array's task."""
+    return (array_job_id, array_task_id) if array_job_id is not None else (job_id or 0, None)
+
+
+def reconcile(session: Session, due: Sequence[Run], records: Sequence[Record], live: set[Key], now: datetime) -> None:
+    """Apply accounting to the runs about which it was asked. Those in `live` are in the queue, so not at their end."""
+    found = chains(records)
+    for run in due:
+        chain = next((one for one in reversed(found) if _is_of(run, one)), None)
+        if chain is not None:
+            _apply(session, run, chain, key_of(run.job_id, run.array_job_id, run.array_task_id) in live, now)
+
+
+def register_ended(session: Session, cluster: str, records: Sequence[Record], now: datetime) -> None:
+    """Make runs of ended jobs that nobody told us of: the watcher was away, and there was no hook."""
+    ended = [one for one in chains(records) if one[-1].state in states.FINAL and not one[-1].requeued]
+    runs.reserve(session, {(cluster, chain[0].job_id) for chain in ended})
+    array_ids = {chain[0].array_job_id for chain in ended if chain[0].array_job_id is not None}
+    known = runs.of_cluster(session, cluster, {chain[0].job_id for chain in ended}, array_ids)
+    for chain in ended:
+        record = chain[0]
+        is_leader = record.het_job_id in (None, record.job_id)
+        if is_leader and not any(_is_of(run, chain) or _covers(run, record) for run in known):
+            for task_id in record.array_task_ids or (None,):
+                run = _registered(session, cluster, record, task_id, now)
+                _apply(session, run, chain, is_live=False, now=now)
+
+
+def _is_of(run: Run, chain: Sequence[Record]) -> bool:
+    """Whether a chain of records is this run's job: same id, and submitted when the run was."""
+    first = chain[0]
+    if run.array_job_id is not None and run.array_task_id is not None and first.array_job_id is not None:
+        same_job = first.array_job_id == run.array_job_id and run.array_task_id in first.array_task_ids
+    else:
+        same_job = first.job_id == run.job_id
+    if not same_job or run.submitted_at is None or first.submitted_at is None:
+        return same_job
+    return any(one.submitted_at and abs(one.submitted_at - run.submitted_at) <= _SAME for one in chain)
+
+
+def _covers(run: Run, record: Record) -> bool:
+    """Whether a record is a later attempt of a run whose earlier ones lie before the time that was asked for."""
+    same_job = run.job_id == record.job_id and run.submitted_at is not None and record.submitted_at is not None
+    return same_job and run.restarts > 0 and run.submitted_at <= record.submitted_at  # type: ignore[operator]
+
+
+def _registered(session: Session, cluster: str, record: Record, task_id: int | None, now: datetime) -> Run:
+    run = Run(
+        id=str(uuid.uuid4()), experiment_id=experiments.named(session, experiments.DEFAULT, now).id,
+        created_at=record.submitted_at or now, updated_at=now, state="PENDING", state_source="accounting",
+        cluster=cluster, job_id=record.job_id if record.started_at or task_id is None else None,
+        array_job_id=record.array_job_id, array_task_id=task_id, restarts=0, gpus_requested=0, accounting_due=False,
+    )  # fmt: skip
+    session.add(run)
+    session.flush()
+    return run
+
+
+def _apply(session: Session, run: Run, chain: Sequence[Record], is_live: bool, now: datetime) -> None:
+    _apply_attempts(session, run, chain)
+    first, last = chain[0], chain[-1]
+    runs.changes(
+        run, submitted_at=first.submitted_at, user=last.user, account=last.account, partition=last.partition,
+        array_job_id=last.array_job_id, het_job_id=last.het_job_id, time_limit_s=last.time_limit_s,
+        array_task_id=last.array_task_ids[0] if len(last.array_task_ids) == 1 else None,
+        work_dir=last.work_dir, name=run.name or last.name,
+        gpus_requested=last.gpu_count or run.gpus_requested, restarts=max(run.restarts, len(chain) - 1),
+    )  # fmt: skip
+    over = last.state in states.FINAL and not last.requeued and last.ended_at is not None
+    if over and not is_live:
+        reason = _canceller(last) if last.state == "CANCELLED" else None
+        first_start = next((one.started_at for one in chain if one.started_at), None)
+        runs.changes(
+            run, state=last.state, state_source="accounting", started_at=first_start, ended_at=last.ended_at,
+            exit_code=last.exit_code, signal=last.signal, reason=reason, accounting_due=False,
+        )  # fmt: skip
+    elif is_live and all(one.ended_at for one in chain[:-1]) and (last.ended_at is None or last.requeued):
+        run.accounting_due = False
+    run.updated_at = now
+
+
+def _apply_attempts(session: Session, run: Run, chain: Sequence[Record]) -> None:
+    known = attempts.of(session, run.id)
+    for record in chain:
+        if record.started_at is None:
+            continue
+        state = "REQUEUED" if record.requeued else record.state or "RUNNING"
+        attempt = attempts.holding(known, record.started_at)
+        attempt = attempt or attempts.add(session, run.id, known, record.started_at, state)
+        attempt.started_at, attempt.ended_at, attempt.state = record.started_at, record.ended_at, state
+        attempt.nodes = record.nodes or attempt.nodes
+
+
+def _canceller(record: Record) -> str | None:
+    """Who cancelled a job, in words."""
+    if record.cancelled_by_uid is None:
+        return None
+    try:
+        return f"by {pwd.getpwuid(record.cancelled_by_uid).pw_name}"
+    except KeyError:
+        return f"by user {record.cancelled_by_uid}"

@@ -1,0 +1,35 @@
+"""Slurm's words for states, brought down to the base states that a run shows."""
+
+from __future__ import annotations
+
+PENDING, RUNNING, SUSPENDED = "PENDING", "RUNNING", "SUSPENDED"
+
+FINAL = frozenset(
+    (
+        "COMPLETED", "FAILED", "TIMEOUT", "OUT_OF_MEMORY", "CANCELLED", "PREEMPTED", "NODE_FAIL", "BOOT_FAIL",
+        "DEADLINE", "REVOKED",
+    )
+)  # fmt: skip
+
+# slurm.schedmd.com/job_state_codes.html: flags that hide the base state in squeue's one word.
+_BASE = {
+    "CONFIGURING": RUNNING,
+    "RESIZING": RUNNING,
+    "SIGNALING": RUNNING,
+    "STAGE_OUT": RUNNING,
+    "STOPPED": SUSPENDED,
+    "REQUEUED": PENDING,
+    "REQUEUE_FED": PENDING,
+    "REQUEUE_HOLD": PENDING,
+    "SPECIAL_EXIT": PENDING,
+    "RESV_DEL_HOLD": PENDING,
+    "POWER_UP_NODE": PENDING,
+}
+
+
+def base_state(word: str) -> str | None:
+    """The base state behind Slurm's word; None while it hides it (COMPLETING) and for words not known."""
+    first = word.split()[0].rstrip("+") if word.strip() else ""
+    if first in FINAL or first in (PENDING, RUNNING, SUSPENDED):
+        return first
+    return _BASE.get(first)
