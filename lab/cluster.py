@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab import accounting, leftovers, slurm_conf, slurm_daemons, users
-from lab.daemon import Daemon
+from lab import accounting, beside, leftovers, slurm_conf, slurm_daemons, users, users_python
+from lab.daemon import Daemon, wait_until
 from lab.place import LabError, Memory, Place, give_ports, labs_root, place, ports_of_other_labs, recall, remember
 
 SLURM_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
@@ -75,12 +75,32 @@ class Cluster:
         with self._alone():
             users.make_users()
             memory = self._settle()
+            self._install(memory)
             self._step("munge", lambda: slurm_daemons.start_munged(self.at))
             self._step("MariaDB", lambda: accounting.start_mariadb(self.at))
             self._step("slurmdbd", lambda: accounting.start_slurmdbd(self.at, self._root_env()))
             self._step("accounts", self._make_accounts)
             self._step("slurmctld", lambda: slurm_daemons.start_slurmctld(self.at, self._root_env()))
             self._step(f"{memory.nodes} slurmd", lambda: self._start_slurmds(memory))
+            self._step("tracker server", self.start_server)
+            self._step(f"{memory.nodes} agents", self._start_agents)
+
+    def _install(self, memory: Memory) -> None:
+        """Put this checkout's tracker and its hooks in place; what runs of an older one is stopped first."""
+        if users_python.is_current(self.at):
+            return
+        for node in self.nodes:
+            self.stop_agent(node)
+        self.stop_server()
+        self._step("tracker of this checkout", lambda: users_python.install(self.at))
+        self._step("hooks", self._install_hooks)
+
+    def _install_hooks(self) -> None:
+        conf = self.at.etc / "hooks.conf"
+        before = conf.read_text()
+        beside.install_hooks(self.at)
+        if conf.read_text() != before and slurm_daemons.slurmctld(self.at).pid():
+            slurm_daemons.ask(self._root_env(), "scontrol", "reconfigure")
 
     def down(self) -> None:
         """Stop everything and leave neither a process nor a mount, whatever state the lab is in."""
@@ -91,13 +111,18 @@ class Cluster:
 
     def _take_down(self) -> None:
         if slurm_daemons.slurmctld(self.at).pid():
-            subprocess.run(["scancel", "--state=RUNNING,PENDING,SUSPENDED", "--me"], env=self._root_env(), check=False)
-            subprocess.run(
-                ["scancel", f"--user={','.join(users.USERS)}"], env=self._root_env(), capture_output=True, check=False
-            )
+            self._cancel_jobs()
         for daemon in reversed(self._daemons()):
             daemon.stop()
         leftovers.clear(self.at, self.nodes)
+
+    def _cancel_jobs(self) -> None:
+        """Cancel all jobs and give them a moment; what is left then is killed with the daemons."""
+        env = self._root_env()
+        jobs = slurm_daemons.ask(env, "squeue", "-h", "-a", "-o", "%A").split()
+        if jobs:
+            subprocess.run(["scancel", *jobs], env=env, capture_output=True, check=False)
+            wait_until(lambda: not slurm_daemons.ask(env, "squeue", "-h", "-a").strip(), within_s=10, pause_s=0.2)
 
     def _settle(self) -> Memory:
         """Decide what the lab is to be; what runs otherwise is taken down first."""
@@ -143,6 +168,8 @@ class Cluster:
             *first,
             slurm_daemons.slurmctld(self.at),
             *(slurm_daemons.slurmd(self.at, node) for node in self.nodes),
+            beside.server(self.at, self.memory),
+            *(beside.agent(self.at, self.memory, node) for node in self.nodes),
         ]
 
     def status(self) -> list[DaemonState]:
@@ -152,8 +179,51 @@ class Cluster:
     # -- using it
 
     def env(self) -> dict[str, str]:
-        """What `./run cluster env` exports."""
-        return {"SLURM_CONF": str(self.at.slurm_conf), "PATH": f"{self.at.venv}/bin:{SLURM_PATH}"}
+        """What `./run cluster env` exports. Raises LabError before the first `up`."""
+        memory = recall(self.at)
+        if not memory:
+            raise LabError(f"there is no cluster {self.at.name} yet: `./run cluster up` makes it")
+        return {
+            "SLURM_CONF": str(self.at.slurm_conf),
+            "PATH": f"{self.at.venv}/bin:{SLURM_PATH}",
+            "TRACKER_URL": beside.url(memory),
+            "TRACKER_TOKEN": beside.admin_token(self.at),
+        }
+
+    @property
+    def url(self) -> str:
+        """The server's address."""
+        return beside.url(self.memory)
+
+    def login_url(self) -> str:
+        """A link that logs in as administrator, once."""
+        return beside.login_url(self.at)
+
+    def start_server(self) -> None:
+        """Start the server and wait until it answers."""
+        beside.start_server(self.at, self.memory)
+        beside.make_tokens(self.at)
+
+    def stop_server(self) -> None:
+        """Stop the server; jobs, hooks and agents go on."""
+        beside.server(self.at, self.memory).stop()
+
+    def restart_server(self) -> None:
+        """Stop the server and start it again."""
+        self.stop_server()
+        self.start_server()
+
+    def start_agent(self, node: str) -> None:
+        """Start a node's agent."""
+        beside.start_agent(self.at, self.memory, node)
+
+    def _start_agents(self) -> None:
+        for node in self.nodes:
+            self.start_agent(node)
+
+    def stop_agent(self, node: str) -> None:
+        """Stop a node's agent."""
+        beside.agent(self.at, self.memory, node).stop()
 
     def user_env(self) -> dict[str, str]:
         """What a user of the cluster has: no token."""
@@ -194,7 +264,7 @@ class Cluster:
     def _root_env(self) -> dict[str, str]:
         return {"SLURM_CONF": str(self.at.slurm_conf), "PATH": SLURM_PATH, "LANG": "C.UTF-8"}
 
-    def _step(self, name: str, work: Callable[[], None]) -> None:
+    def _step(self, name: str, work: Callable[[], object]) -> None:
         started = time.monotonic()
         work()
         self.say(f"  {time.monotonic() - started:5.1f} s  {name}")

@@ -66,7 +66,6 @@ AccountingStoragePort={ports[slurmdbd]}
 AccountingStoragePass={munge_socket}
 AccountingStorageTRES=gres/gpu
 AccountingStoreFlags=job_comment,job_script,job_env
-PrologFlags=Alloc
 PrologEpilogTimeout=30
 Include {root}/etc/hooks.conf
 """
@@ -132,7 +131,7 @@ def write(at: Place, memory: Memory) -> None:
     (at.etc / "gres.conf").write_text(_gres_conf(at, names, memory.gpus))
     _write_secret(at.etc / "slurmdbd.conf", SLURMDBD_CONF.format(**facts))
     if not (at.etc / "hooks.conf").exists():
-        (at.etc / "hooks.conf").write_text("# no hooks\n")  # an empty file makes noise on every command of 22.05
+        (at.etc / "hooks.conf").write_text("PrologFlags=Alloc\n")  # an empty file makes noise on every command of 22.05
     for number in range(memory.gpus):
         _make_device(at.root / "dev" / f"nvidia{number}")
 

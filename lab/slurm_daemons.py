@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from functools import partial
 
 from lab.daemon import Daemon
 from lab.place import Memory, Place
@@ -54,7 +55,11 @@ def start_slurmds(at: Place, memory: Memory, env: dict[str, str]) -> None:
         (at.root / "spool" / name).mkdir(mode=0o755, exist_ok=True)
         slurmd(at, name).start()
     for name in names:
-        slurmd(at, name).wait_ready(lambda name=name: node_state(env, name) in ("idle", "mixed", "allocated"))
+        slurmd(at, name).wait_ready(partial(_takes_jobs, env, name))
+
+
+def _takes_jobs(env: dict[str, str], node: str) -> bool:
+    return node_state(env, node) in ("idle", "mixed", "allocated", "completing")
 
 
 def node_state(env: dict[str, str], node: str) -> str:

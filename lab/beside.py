@@ -1,0 +1,99 @@
+"""The tracker beside a lab's Slurm: hooks on its nodes, the server, one agent a node."""
+
+from __future__ import annotations
+
+import subprocess
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from lab.daemon import Daemon
+from lab.place import LabError, Memory, Place
+
+PATH = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
+
+
+def install_hooks(at: Place) -> None:
+    """Install the hooks as an administrator would."""
+    _tracker(
+        at, "hooks", "install", "--directory", at.hooks,
+        "--spool", at.spool("%n"), "--conf", at.etc / "hooks.conf",
+    )  # fmt: skip
+
+
+def url(memory: Memory) -> str:
+    """The server's address."""
+    return f"http://127.0.0.1:{memory.ports['server']}"
+
+
+def server(at: Place, memory: Memory) -> Daemon:
+    """`tracker up`: server, watcher and the agent for runs without hooks."""
+    argv = [f"{at.venv}/bin/tracker", "up", "--port", str(memory.ports["server"])]
+    return Daemon(at, "server", argv, _env(at))
+
+
+def start_server(at: Place, memory: Memory) -> None:
+    """Start the server and wait until it answers."""
+    daemon = server(at, memory)
+    daemon.start()
+    daemon.wait_ready(lambda: _answers(f"{url(memory)}/readyz"), within_s=60)
+
+
+def agent(at: Place, memory: Memory, node: str) -> Daemon:
+    """The agent of one node, with the agents' key."""
+    argv = [f"{at.venv}/bin/tracker", "agent", "--node", node, "--cluster", at.name]
+    argv += ["--spool", str(at.spool(node)), "--url", url(memory)]
+    kept = _kept(at, "agent")
+    token = kept.read_text().strip() if kept.exists() else ""
+    return Daemon(at, f"agent-{node}", argv, {"TRACKER_TOKEN": token, "PATH": f"{at.venv}/bin:{PATH}"})
+
+
+def start_agent(at: Place, memory: Memory, node: str) -> None:
+    """Start a node's agent; the server may be down, the agent then waits for it."""
+    agent(at, memory, node).start()
+
+
+def make_tokens(at: Place) -> None:
+    """Make the keys that the lab keeps, once: an administrator's and the agents'. The server must have run before."""
+    for name, options in (("admin", []), ("agent", ["--agent"])):
+        kept = _kept(at, name)
+        if not kept.exists():
+            secret = _tracker(at, "token", "create", *options)
+            kept.touch(mode=0o600)
+            kept.write_text(secret)
+
+
+def admin_token(at: Place) -> str:
+    """An administrator's token; empty before the first `up`."""
+    kept = _kept(at, "admin")
+    return kept.read_text().strip() if kept.exists() else ""
+
+
+def login_url(at: Place) -> str:
+    """A link that logs in, once."""
+    return _tracker(at, "login").strip()
+
+
+def _kept(at: Place, name: str) -> Path:
+    return at.home / f"lab-{name}.token"  # beside the database: they are lost together
+
+
+def _env(at: Place) -> dict[str, str]:
+    return {"TRACKER_HOME": str(at.home), "HOME": str(at.root), "PATH": f"{at.venv}/bin:{PATH}"}
+
+
+def _tracker(at: Place, *words: str | Path) -> str:
+    env = {**_env(at), "SLURM_CONF": str(at.slurm_conf), "LANG": "C.UTF-8"}
+    argv = [str(word) for word in (at.venv / "bin" / "tracker", *words)]
+    done = subprocess.run(argv, env=env, cwd=at.root, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise LabError(f"`tracker {' '.join(argv[1:])}` failed: {done.stderr.strip() or done.stdout.strip()}")
+    return done.stdout
+
+
+def _answers(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(address, timeout=5) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False

@@ -1,0 +1,127 @@
+"""What each word after `./run` does."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import lab.setup
+from lab.cluster import Cluster
+from lab.place import CHECKOUT, LabError
+
+CHECKS = {
+    "lint": ["ruff", "check", "."],
+    "format": ["ruff", "format", "--check", "."],
+    "types": ["mypy"],
+    "architecture": ["lint-imports"],
+}
+SHELL_SCRIPTS = ("run", ".ci/run", "slurm_hooks/*.sh", "examples/*.sh")
+
+
+def as_root(words: argparse.Namespace) -> None:
+    """Go on as root; through sudo where that is possible. Raises LabError with the way out otherwise."""
+    if os.geteuid() == 0:
+        return
+    again = f"./run {shlex.join(sys.argv[1:])}"
+    sudo = shutil.which("sudo")
+    if sudo and (sys.stdin.isatty() or subprocess.run([sudo, "-n", "true"], capture_output=True).returncode == 0):
+        kept = [f"{name}={os.environ[name]}" for name in ("TRACKER_LAB", "CI") if name in os.environ]
+        os.execv(sudo, [sudo, "env", *kept, str(CHECKOUT / "run"), *sys.argv[1:]])
+    ways = "`./run demo --here` on a working Slurm, or `./run demo --local`" if words.command == "demo" else ""
+    raise LabError(f"a Slurm of its own needs root: `sudo {again}`{', ' if ways else ''}{ways}")
+
+
+def setup(words: argparse.Namespace) -> int:
+    """`./run setup [--upgrade]`."""
+    if words.upgrade:
+        lab.setup.upgrade()
+    lab.setup.set_up("venv")
+    print("ready: .venv/bin/python, .venv/bin/tracker")
+    return 0
+
+
+def check(words: argparse.Namespace) -> int:
+    """`./run check`: every check runs, whatever the others found."""
+    lab.setup.set_up("venv")
+    scripts = [str(path) for pattern in SHELL_SCRIPTS for path in sorted(Path().glob(pattern))]
+    failed = [
+        name for name, command in {**CHECKS, "shell": ["shellcheck", *scripts]}.items() if not _passes(name, command)
+    ]
+    print(f"check: {'failed: ' + ', '.join(failed) if failed else 'all passed'}")
+    return 1 if failed else 0
+
+
+def _passes(name: str, command: list[str]) -> bool:
+    print(f"-- {name}: {shlex.join(command)}", flush=True)
+    tool = lab.setup.VENV / "bin" / command[0]
+    return subprocess.run([str(tool), *command[1:]], check=False).returncode == 0
+
+
+def test(words: argparse.Namespace) -> int:
+    """`./run test [pytest's arguments]`."""
+    as_root(words)
+    lab.setup.set_up("test")
+    return _become_python("-m", "pytest", *words.rest)
+
+
+def bench(words: argparse.Namespace) -> int:
+    """`./run bench [NAME]`."""
+    found = {path.stem: path for path in sorted(Path("bench").glob("[!_]*.py"))}
+    if not words.name:
+        print("\n".join(found) if found else "there is no benchmark yet")
+        return 0
+    if words.name not in found:
+        raise LabError(f"there is no benchmark {words.name!r}; there are: {', '.join(found) or 'none'}")
+    needs_slurm = "lab.cluster" in found[words.name].read_text()
+    if needs_slurm:
+        as_root(words)
+    lab.setup.set_up("cluster" if needs_slurm else "venv")
+    return _become_python("-m", f"bench.{words.name}", *words.arguments)
+
+
+def _become_python(*words: str) -> int:
+    python = str(lab.setup.VENV / "bin" / "python")
+    sys.stdout.flush()
+    os.execv(python, [python, *words])
+
+
+def cluster(words: argparse.Namespace) -> int:
+    """`./run cluster up|down|status|env`."""
+    if words.action in ("env", "status"):
+        return (_print_env if words.action == "env" else _print_status)(Cluster(words.name), words)
+    one = Cluster(words.name, words.nodes, words.gpus, words.slurm)
+    as_root(words)
+    if words.action == "down":
+        one.down()
+        return 0
+    lab.setup.set_up("cluster")
+    one.up()
+    print(f'the page: {one.login_url()}\nin your shell: eval "$(./run cluster env)"')
+    return 0
+
+
+def _print_env(one: Cluster, words: argparse.Namespace) -> int:
+    for name, value in one.env().items():
+        print(f"export {name}={shlex.quote(value)}")
+    return 0
+
+
+def _print_status(one: Cluster, words: argparse.Namespace) -> int:
+    states = one.status()
+    if words.json:
+        print(json.dumps({state.name: state.pid for state in states}))
+    else:
+        for state in states:
+            print(f"{state.name:<16} {f'runs, pid {state.pid}' if state.pid else 'down'}")
+    return 0 if all(state.pid for state in states) else 3
+
+
+def demo(words: argparse.Namespace) -> int:
+    """`./run demo`."""
+    raise LabError("not there yet")
