@@ -1,0 +1,31 @@
+"""Every Slurm job becomes a truthful, searchable experiment run.
+
+    import tracker
+
+    tracker.log({"loss": 0.3}, step=10)
+
+That is all a job needs: `log` finds the job's run by itself. Importing this package loads nothing but this file.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tracker.client.api import current_run, finish, init, log, log_params, set_tags, time_left
+
+__version__ = "0.1.0.dev0"
+__all__ = ["__version__", "current_run", "finish", "init", "log", "log_params", "set_tags", "time_left"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from tracker.client import api  # noqa: PLC0415  # servers and agents import this package too
+
+    value = globals()[name] = getattr(api, name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

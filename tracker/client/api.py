@@ -1,0 +1,120 @@
+"""The public functions: `tracker.log` and its companions. None of them raises, blocks or needs a network."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+import time
+from typing import Any, Mapping
+
+from tracker.client import exits
+from tracker.client.run import NoRun, Run, say_once
+
+_lock = threading.RLock()  # a signal handler may log while the main thread is attaching
+_current: Run | NoRun | None = None
+
+
+def init(
+    experiment: str | None = None,
+    name: str | None = None,
+    params: Mapping[str, Any] | None = None,
+    tags: Mapping[str, Any] | None = None,
+) -> Run | NoRun:
+    """Attach this process to its run and describe it; what is not given stays as it is.
+
+    Optional: `log` attaches by itself.
+    """
+    run = _attached()
+    run.describe(experiment, name)
+    if params:
+        run.log_params(params)
+    if tags:
+        run.set_tags(tags)
+    return run
+
+
+def log(metrics: Mapping[str, Any], step: int | None = None) -> None:
+    """Log numbers, each under its name; nested dictionaries become `a/b`. Without `step` the steps count on.
+
+    Returns when the kernel has the line: it survives the process. What is no number is named once on stderr and on the
+    run's page.
+    """
+    (_current or _attached()).log(metrics, step)
+
+
+def log_params(params: Mapping[str, Any]) -> None:
+    """Log what the run was started with; nested dictionaries become `a/b`."""
+    _attached().log_params(params)
+
+
+def set_tags(tags: Mapping[str, Any]) -> None:
+    """Tag the run, text to text. A tag that is set again changes."""
+    _attached().set_tags(tags)
+
+
+def finish(exit_code: int = 0, reason: str | None = None) -> None:
+    """Say that the script is done with its run. Optional: the end of the process says so too."""
+    global _current
+    with _lock:
+        run, _current = _current, None
+        if run is not None:
+            run.finish(exit_code, reason)
+
+
+def current_run() -> Run | NoRun:
+    """Return the run of this process: its `cluster`, `job_id`, `id` (outside Slurm), `attempt`, `spool` and `step`."""
+    return _attached()
+
+
+def time_left() -> float | None:
+    """Return the seconds until Slurm's time limit ends this job; None outside Slurm and before Slurm 24.11."""
+    try:
+        return max(0.0, int(os.environ["SLURM_JOB_END_TIME"]) - time.time())
+    except (KeyError, ValueError):
+        return None
+
+
+def _attached() -> Run | NoRun:
+    global _current
+    if _current is not None:
+        return _current
+    with _lock:
+        if _current is None:
+            _current = _attach()
+        return _current
+
+
+def _attach() -> Run | NoRun:
+    if os.environ.get("TRACKER_MODE") == "off":
+        return NoRun()
+    try:
+        run = Run(os.environ)
+    except Exception as problem:
+        say_once("attach", f"nothing is logged: {problem}")
+        return NoRun()
+    exits.watch(_written_bytes)
+    return run
+
+
+def _written_bytes() -> int:
+    return _current.written_bytes() if isinstance(_current, Run) else 0
+
+
+def _finish_at_exit() -> None:
+    run = _current
+    if isinstance(run, Run):
+        finish(*exits.outcome(run.written_bytes()))
+
+
+def _forget_in_child() -> None:
+    # The file is the parent's: a forked child writes into one of its own, made when it logs.
+    global _lock
+    _lock = threading.RLock()
+    if isinstance(_current, Run):
+        _current.forked()
+
+
+atexit.register(_finish_at_exit)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_in_child)

@@ -1,0 +1,199 @@
+"""Turns what scripts log into the JSON lines of docs/spool.md.
+
+Whatever cannot be stored comes back as a reason, never as an error.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Iterator, Mapping, NamedTuple, Union
+
+try:
+    import orjson
+except ImportError:
+    orjson = None  # type: ignore[assignment]
+
+MAX_LINE_BYTES = 1024 * 1024
+MAX_NESTING = 8
+_INT64_MOST = 2**63 - 1
+_plain_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False).encode
+
+Number = Union[int, float, str]  # a string is "NaN", "Infinity" or "-Infinity"
+
+
+class Refused(NamedTuple):
+    """A value that cannot be stored, and why."""
+
+    key: str
+    reason: str
+
+
+def quick_points(metrics: Any, step: Any, time_s: float) -> bytes | None:
+    """Encode a plain dictionary of finite Python numbers; None for what `points` must look at."""
+    if type(metrics) is not dict or (step is not None and type(step) is not int):
+        return None
+    try:
+        # One pass at C speed tells that all are plain numbers: a string, a dictionary or an array makes another type or
+        # raises, NaN and infinity do not survive the subtraction.
+        total = sum(metrics.values())
+        if (type(total) is not float and type(total) is not int) or total - total != 0 or not metrics:
+            return None
+        if step is None:
+            line = _encode_plain({"metrics": metrics, "time": time_s})
+        elif -_INT64_MOST <= step <= _INT64_MOST:
+            line = _encode_plain({"metrics": metrics, "step": step, "time": time_s})
+        else:
+            return None
+        return line if len(line) <= MAX_LINE_BYTES else None
+    except Exception:  # `points` finds out and says what it was
+        return None
+
+
+if orjson is not None:
+
+    def _encode_plain(message: dict[str, Any]) -> bytes:
+        return orjson.dumps(message, option=orjson.OPT_APPEND_NEWLINE)
+
+else:
+
+    def _encode_plain(message: dict[str, Any]) -> bytes:
+        metrics = message["metrics"]
+        if (
+            set(map(type, metrics)) != {str}
+            or max(metrics.values()) > _INT64_MOST
+            or min(metrics.values()) < -_INT64_MOST
+        ):
+            raise ValueError("json would write keys and integers that the server cannot take")
+        return (_plain_json(message) + "\n").encode()
+
+
+def points(metrics: Any, step: Any, time_s: float) -> tuple[list[bytes], list[Refused]]:
+    """Encode any metrics: lines of at most MAX_LINE_BYTES, and what could not be taken."""
+    refused: list[Refused] = []
+    kept: dict[str, Number] = {}
+    for key, value in _leaves(metrics, refused):
+        number, reason = as_number(value)
+        if number is None:
+            refused.append(Refused(key, reason))
+        else:
+            kept[key] = number
+    message: dict[str, Any] = {"time": time_s}
+    if step is not None:
+        whole, reason = as_step(step)
+        if whole is None:
+            refused.append(Refused("step", reason))
+        else:
+            message["step"] = whole
+    return list(_split(kept, message)), refused
+
+
+def _split(kept: dict[str, Number], message: dict[str, Any]) -> Iterator[bytes]:
+    if not kept:
+        return
+    line = line_of({"metrics": kept, **message})
+    if len(line) <= MAX_LINE_BYTES:
+        yield line
+    elif len(kept) > 1:
+        names = list(kept)
+        half = len(names) // 2
+        # A step that is counted on would count twice for the two halves, but no script logs a megabyte a step.
+        yield from _split({name: kept[name] for name in names[:half]}, message)
+        yield from _split({name: kept[name] for name in names[half:]}, message)
+
+
+def _leaves(tree: Any, refused: list[Refused], prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
+    if not isinstance(tree, Mapping):
+        refused.append(Refused(prefix or "metrics", f"{_type_name(tree)} is no dictionary of numbers"))
+        return
+    for key, value in tree.items():
+        path = (prefix + clean(key))[:500]
+        if not isinstance(value, Mapping):
+            yield path, value
+        elif depth < MAX_NESTING:
+            yield from _leaves(value, refused, path + "/", depth + 1)
+        else:
+            refused.append(Refused(path, f"nested more than {MAX_NESTING} deep"))
+
+
+def as_number(value: Any) -> tuple[Number | None, str]:
+    """Return what JSON can hold of any kind of number (a numpy or torch scalar too), or None and the reason."""
+    if isinstance(value, (str, bytes)) or value is None:
+        return None, f"{_type_name(value)} is no number"
+    if not isinstance(value, (int, float)):
+        try:
+            value = _unwrapped(value)
+        except Exception as problem:
+            return None, f"{_type_name(value)} is no number: {_said(problem)}"
+    if isinstance(value, float):
+        return _finite_or_word(float(value)), ""
+    whole = int(value)
+    if -_INT64_MOST - 1 <= whole <= _INT64_MOST:
+        return whole, ""
+    try:
+        return float(whole), ""
+    except OverflowError:
+        return ("Infinity" if whole > 0 else "-Infinity"), ""
+
+
+def _unwrapped(value: Any) -> int | float:
+    item = getattr(value, "item", None)
+    plain = item() if callable(item) else value
+    return plain if isinstance(plain, (int, float)) else float(plain)
+
+
+def _finite_or_word(value: float) -> Number:
+    if value - value == 0:
+        return value
+    return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
+
+
+def as_step(value: Any) -> tuple[int | None, str]:
+    """Return a step as a whole number of 64 bits, or None and the reason."""
+    number, reason = as_number(value)
+    if isinstance(number, float) and number.is_integer():
+        number = int(number)
+    if isinstance(number, int) and -_INT64_MOST - 1 <= number <= _INT64_MOST:
+        return number, ""
+    return None, reason or f"a step is a whole number, not {number}"
+
+
+def line_of(message: Mapping[str, Any]) -> bytes:
+    """Encode a message as one line of JSON. What JSON does not know becomes its nearest kind, at last its text."""
+    return (_plain_json(storable(message)) + "\n").encode()
+
+
+def storable(value: Any, depth: int = 0) -> Any:
+    """Return what JSON can hold of any value."""
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, (int, float)):
+        return as_number(value)[0]
+    if depth <= MAX_NESTING:
+        if isinstance(value, Mapping):
+            return {clean(key): storable(inner, depth + 1) for key, inner in value.items()}
+        if isinstance(value, (list, tuple, set, frozenset)):
+            return [storable(inner, depth + 1) for inner in value]
+    number, _ = as_number(value)
+    return clean(value) if number is None else number
+
+
+def clean(value: Any) -> str:
+    """Return the text of a value, without halves of characters, which UTF-8 cannot hold."""
+    try:
+        text = value if type(value) is str else str(value)
+    except Exception as problem:
+        text = f"<{_type_name(value)}: {_said(problem)}>"
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _said(problem: BaseException) -> str:
+    try:
+        return str(problem)[:200]
+    except Exception:
+        return type(problem).__name__
+
+
+def _type_name(value: Any) -> str:
+    return "nothing" if value is None else type(value).__name__
