@@ -107,7 +107,10 @@ def cluster(words: argparse.Namespace) -> int:
 
 
 def _print_env(one: Cluster, words: argparse.Namespace) -> int:
-    for name, value in one.env().items():
+    found = one.env()
+    own = os.environ.get("PATH", "").split(os.pathsep)
+    found["PATH"] = os.pathsep.join(dict.fromkeys([*found["PATH"].split(os.pathsep)[:1], *own]))
+    for name, value in found.items():
         print(f"export {name}={shlex.quote(value)}")
     return 0
 
