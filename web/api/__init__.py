@@ -1,0 +1,15 @@
+"""The API, `/api/v1`. A handler makes three moves: read, call, answer."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Flask
+
+from web.api import cluster, experiments, ingest, runs
+
+
+def install(app: Flask) -> None:
+    """Put the API into the application."""
+    api = Blueprint("api", __name__, url_prefix="/api/v1")
+    for part in (experiments.experiments, runs.runs, cluster.cluster, ingest.ingest):
+        api.register_blueprint(part)
+    app.register_blueprint(api)

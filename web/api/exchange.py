@@ -1,0 +1,74 @@
+"""Reading requests into models and writing models into answers."""
+
+from __future__ import annotations
+
+import zlib
+from typing import TypeVar, get_origin
+
+from flask import Response, request
+from flask.typing import ResponseReturnValue
+from pydantic import BaseModel, ValidationError
+
+from tracker.errors import BadInput, TooLarge
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def read_query(model: type[Model]) -> Model:
+    """The query parameters. Raises BadInput for an unknown one or a bad value."""
+    lists = {name for name, field in model.model_fields.items() if get_origin(field.annotation) is list}
+    given = {name: values if name in lists else values[-1] for name, values in request.args.lists()}
+    try:
+        return model.model_validate(given)
+    except ValidationError as problem:
+        raise BadInput(_sentence(problem, "query parameter")) from None
+
+
+def read_body(model: type[Model]) -> Model:
+    """The JSON body. Raises BadInput when it is not JSON or does not fit."""
+    try:
+        return model.model_validate_json(request.get_data())
+    except ValidationError as problem:
+        raise BadInput(_sentence(problem, "field")) from None
+
+
+def _sentence(problem: ValidationError, word: str) -> str:
+    first = problem.errors(include_url=False, include_context=False, include_input=False)[0]
+    name = ".".join(str(step) for step in first["loc"])[:80]
+    if first["type"] == "extra_forbidden":
+        return f"There is no {word} `{name}` here."
+    return (
+        f"The {word} `{name}` cannot be used: {first['msg']}." if name else f"The body cannot be used: {first['msg']}."
+    )
+
+
+def inflated_body(limit: int) -> bytes:
+    """The request's body, unpacked. Raises TooLarge when it is longer than `limit` bytes, packed or unpacked."""
+    request.max_content_length = limit
+    body = request.get_data(cache=False)
+    encoding = request.headers.get("Content-Encoding", "identity").lower()
+    if encoding == "identity":
+        return body
+    if encoding != "gzip":
+        raise BadInput("A body may be packed with gzip, nothing else.")
+    return _gunzip(body, limit)
+
+
+def _gunzip(packed: bytes, limit: int) -> bytes:
+    unpacking = zlib.decompressobj(wbits=31)
+    try:
+        body = unpacking.decompress(packed, limit + 1)
+    except zlib.error:
+        raise BadInput("The body is not gzip.") from None
+    if len(body) > limit:
+        raise TooLarge(f"The body is longer than {limit} bytes once unpacked.")
+    if not unpacking.eof or unpacking.unused_data:
+        raise BadInput("The body is not one whole gzip stream.")
+    return body
+
+
+def answer(model: BaseModel) -> ResponseReturnValue:
+    """The model as JSON, with an ETag; 304 to those who have it already."""
+    response = Response(model.model_dump_json(), content_type="application/json")
+    response.add_etag()
+    return response.make_conditional(request)

@@ -1,0 +1,294 @@
+"""What the API takes and gives. Times are ISO 8601 in UTC; lists are `items` with the cursor of the next page.
+
+JSON has no word for numbers that are not finite: they are the strings "NaN", "Infinity" and "-Infinity".
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from datetime import datetime, timezone
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
+
+from tracker.store import tables
+from tracker.store.experiments import ExperimentSummary
+from tracker.store.logs import LogTail
+from tracker.store.runs import STATES, Page
+from tracker.store.series import Series
+
+
+def _number(value: float) -> float | str:
+    if math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
+
+
+def _utc(value: datetime) -> str:
+    return value.astimezone(timezone.utc).isoformat().replace("+00:00", "Z")
+
+
+Text = Annotated[str, Field(pattern=r"^[^\x00]*$", max_length=1000)]
+Key = Annotated[str, Field(pattern=r"^[^\x00]+$", max_length=512)]
+Number = Annotated[float, PlainSerializer(_number, return_type=float | str)]
+Time = Annotated[datetime, PlainSerializer(_utc, return_type=str)]
+State = Literal[STATES]  # type: ignore[valid-type]
+
+
+class _Asked(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class PageQuery(_Asked):
+    """Which part of a list."""
+
+    limit: int = Field(50, ge=1, le=500)
+    cursor: Text | None = None
+
+
+class RunsQuery(PageQuery):
+    """Which runs; `state` may be repeated, `q` looks into names and ids."""
+
+    experiment: Text | None = None
+    user: Text | None = None
+    state: list[State] = Field(default=[], max_length=len(STATES))
+    q: Text | None = None
+
+
+class SeriesQuery(_Asked):
+    """Which series, over what, and how fine."""
+
+    metric: Key
+    x: Literal["step", "time"] = "step"
+    max_points: int = Field(1000, ge=2, le=100_000)
+    rank: int = Field(0, ge=0, le=2**31)
+
+
+class LogQuery(_Asked):
+    """Which output stream, and how many lines of its end."""
+
+    stream: Literal["stdout", "stderr"] = "stdout"
+    tail: int = Field(200, ge=1, le=100_000)
+
+
+class NoQuery(_Asked):
+    """No query parameter."""
+
+
+class RunChange(_Asked):
+    """What to change of a run: a new name, tags to set; other tags stay."""
+
+    name: Text | None = None
+    tags: dict[Key, Text] = Field(default={}, max_length=1000)
+
+
+class Gpu(BaseModel):
+    """A GPU that an attempt held; `index` is Slurm's on the node."""
+
+    model_config = ConfigDict(from_attributes=True)
+    node: str
+    index: int
+    uuid: str | None
+    type: str | None
+
+
+class Attempt(BaseModel):
+    """One allocation of a run; `nodes` is Slurm's host list."""
+
+    model_config = ConfigDict(from_attributes=True)
+    number: int
+    started_at: Time | None
+    ended_at: Time | None
+    state: str
+    nodes: str | None
+    gpus: list[Gpu]
+
+
+class Summary(BaseModel):
+    """What all points of a metric come to. `min`, `max` and `mean` are of finite values, null if there is none."""
+
+    last: Number
+    last_step: int
+    min: Number | None
+    max: Number | None
+    mean: Number | None
+    count: int
+
+    @classmethod
+    def of(cls, stored: tables.Summary) -> Summary:
+        """The summary as the store has it."""
+        return cls(
+            last=math.nan if stored.last is None else stored.last,
+            last_step=stored.last_step,
+            min=stored.min,
+            max=stored.max,
+            mean=stored.total / stored.finite_count if stored.finite_count else None,
+            count=stored.count,
+        )
+
+
+class Run(BaseModel):
+    """A run. `state_source` says who told the state: only `accounting` is final word."""
+
+    id: str
+    experiment: str
+    name: str | None
+    user: str | None
+    state: str
+    state_source: str
+    reason: str | None
+    cluster: str | None
+    job_id: int | None
+    array_job_id: int | None
+    array_task_id: int | None
+    het_job_id: int | None
+    submitted_at: Time | None
+    started_at: Time | None
+    ended_at: Time | None
+    exit_code: int | None
+    signal: int | None
+    params: dict[str, str]
+    tags: dict[str, str]
+    summary: dict[str, Summary]
+    attempts: list[Attempt]
+
+    @classmethod
+    def of(cls, stored: tables.Run) -> Run:
+        """The run as the store has it."""
+        made = {"experiment", "params", "tags", "summary", "attempts"}
+        return cls(
+            **{name: getattr(stored, name) for name in cls.model_fields if name not in made},
+            experiment=stored.experiment.name,
+            params={one.key: one.value for one in stored.params},
+            tags={one.key: one.value for one in stored.tags},
+            summary={one.metric: Summary.of(one) for one in stored.summary},
+            attempts=[Attempt.model_validate(one) for one in stored.attempts],
+        )
+
+
+class RunList(BaseModel):
+    """Runs, newest first."""
+
+    items: list[Run]
+    next_cursor: str | None
+
+    @classmethod
+    def of(cls, page: Page) -> RunList:
+        """The page as the store has it."""
+        return cls(items=[Run.of(run) for run in page.items], next_cursor=page.next_cursor)
+
+
+class Watched(BaseModel):
+    """A cluster: when its watcher last heard from Slurm, and what is wrong since."""
+
+    model_config = ConfigDict(from_attributes=True)
+    name: str
+    as_of: Time | None
+    problem: str | None
+
+
+class JobList(RunList):
+    """The queue: runs that have not ended. `as_of`: no cluster's news are older."""
+
+    as_of: Time | None
+    clusters: list[Watched]
+
+    @classmethod
+    def seen(cls, page: Page, clusters: list[tables.Cluster]) -> JobList:
+        """The queue as the store has it."""
+        return cls(**RunList.of(page).__dict__, as_of=_oldest(clusters), clusters=_watched(clusters))
+
+
+class Node(BaseModel):
+    """A node of a cluster; `gpus_used` of its `gpus` are held by jobs."""
+
+    model_config = ConfigDict(extra="ignore")
+    cluster: str
+    name: str
+    state: str
+    cpus: int = 0
+    cpus_alloc: int = 0
+    memory_mb: int = 0
+    gpus: int = 0
+    gpus_used: int = 0
+    partitions: list[str] = []
+
+
+class NodeList(BaseModel):
+    """All nodes. `as_of`: no cluster's news are older."""
+
+    items: list[Node]
+    next_cursor: str | None = None
+    as_of: Time | None
+    clusters: list[Watched]
+
+    @classmethod
+    def of(cls, clusters: list[tables.Cluster]) -> NodeList:
+        """The clusters as the store has them."""
+        items = [Node(cluster=cluster.name, **node) for cluster in clusters for node in cluster.nodes]
+        return cls(items=items, as_of=_oldest(clusters), clusters=_watched(clusters))
+
+
+def _oldest(clusters: Iterable[tables.Cluster]) -> datetime | None:
+    times = [cluster.as_of for cluster in clusters]
+    known = [time for time in times if time is not None]
+    return min(known) if known and len(known) == len(times) else None
+
+
+def _watched(clusters: Iterable[tables.Cluster]) -> list[Watched]:
+    return [Watched.model_validate(cluster) for cluster in clusters]
+
+
+class Experiment(BaseModel):
+    """An experiment and how many of its runs may be seen."""
+
+    model_config = ConfigDict(from_attributes=True)
+    id: str
+    name: str
+    created_at: Time
+    run_count: int
+    last_run_at: Time | None
+
+
+class ExperimentList(BaseModel):
+    """Experiments, the one with the newest run first."""
+
+    items: list[Experiment]
+    next_cursor: str | None = None
+
+    @classmethod
+    def of(cls, found: list[ExperimentSummary]) -> ExperimentList:
+        """The experiments as the store has them."""
+        return cls(items=[Experiment.model_validate(one) for one in found])
+
+
+class Chart(BaseModel):
+    """A series: `x` are steps, or seconds since 1970; of `count` points fewer are here if `downsampled`."""
+
+    metric: str
+    x: list[float]
+    y: list[Number]
+    count: int
+    downsampled: bool
+
+    @classmethod
+    def of(cls, metric: str, series: Series) -> Chart:
+        """The series as the store has it."""
+        return cls(metric=metric, **series.__dict__)
+
+
+class LogEnd(BaseModel):
+    """The end of an output stream; `complete` when no more will come, `truncated` when there was more before it."""
+
+    model_config = ConfigDict(from_attributes=True)
+    text: str
+    path: str
+    complete: bool
+    problem: str | None
+    truncated: bool
+
+    @classmethod
+    def of(cls, tail: LogTail) -> LogEnd:
+        """The end as the store has it."""
+        return cls.model_validate(tail)

@@ -1,0 +1,82 @@
+"""Runs, their series and their output."""
+
+from __future__ import annotations
+
+from flask import Blueprint
+from flask.typing import ResponseReturnValue
+
+from tracker.errors import Conflict
+from tracker.store import logs, params, series
+from tracker.store import runs as store
+from web.api.exchange import answer, read_body, read_query
+from web.api.models import Chart, LogEnd, LogQuery, NoQuery, Run, RunChange, RunList, RunsQuery, SeriesQuery
+from web.context import db, now, viewer
+
+runs = Blueprint("runs", __name__, url_prefix="/runs")
+
+
+@runs.get("")
+def find() -> ResponseReturnValue:
+    """Runs that fit all that is asked, newest first."""
+    asked = read_query(RunsQuery)
+    with db().read() as session:
+        page = store.find(
+            session, viewer(), experiment=asked.experiment, user=asked.user, states=asked.state, search=asked.q,
+            limit=asked.limit, cursor=asked.cursor,
+        )  # fmt: skip
+    return answer(RunList.of(page))
+
+
+@runs.get("/<run:ident>")
+def get(ident: str) -> ResponseReturnValue:
+    """One run."""
+    read_query(NoQuery)
+    with db().read() as session:
+        run = store.get(session, viewer(), ident)
+    return answer(Run.of(run))
+
+
+@runs.patch("/<run:ident>")
+def change(ident: str) -> ResponseReturnValue:
+    """Give a run another name or other tags."""
+    asked = read_body(RunChange)
+    with db().write() as session:
+        run = store.get(session, viewer(), ident)
+        store.changes(run, name=asked.name, updated_at=now())
+        params.set_tags(session, run.id, asked.tags)
+    with db().read() as session:
+        run = store.get(session, viewer(), ident)
+    return answer(Run.of(run))
+
+
+@runs.delete("/<run:ident>")
+def remove(ident: str) -> ResponseReturnValue:
+    """Delete a run that has ended, with all it has."""
+    with db().write() as session:
+        run = store.get(session, viewer(), ident)
+        if run.state in store.LIVE_STATES:
+            raise Conflict(f"This run is {run.state}; it can be deleted when it has ended.")
+        store.remove(session, run)
+    return "", 204
+
+
+@runs.get("/<run:ident>/series")
+def one_series(ident: str) -> ResponseReturnValue:
+    """One metric for a chart."""
+    asked = read_query(SeriesQuery)
+    with db().read() as session:
+        run = store.get(session, viewer(), ident)
+        found = series.read(
+            session, run.id, asked.metric, x=asked.x, max_points=asked.max_points, rank=asked.rank
+        )  # fmt: skip
+    return answer(Chart.of(asked.metric, found))
+
+
+@runs.get("/<run:ident>/log")
+def log(ident: str) -> ResponseReturnValue:
+    """The end of an output stream."""
+    asked = read_query(LogQuery)
+    with db().read() as session:
+        run = store.get(session, viewer(), ident)
+        found = logs.tail(session, run.id, asked.stream, asked.tail)
+    return answer(LogEnd.of(found))

@@ -1,0 +1,64 @@
+"""Who is asking: a program with a token, or a browser with a session."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from flask import Flask, g, redirect, request, url_for
+from flask.typing import ResponseReturnValue
+from werkzeug.urls import iri_to_uri
+
+from tracker.errors import Forbidden, Unauthenticated
+from tracker.store import tokens
+from tracker.store.identity import Identity
+from web.auth.session import cookie_name, login
+from web.context import db
+from web.problems import for_programs
+
+_OPEN_TO_ALL = {"static", "health.healthz", "health.readyz", "login.enter", "login.redeem"}
+_SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
+
+
+def install(app: Flask) -> None:
+    """Let nobody in who is not known, except to the few addresses that are for everybody."""
+    app.before_request(_admit)
+    app.register_blueprint(login)
+
+
+def _admit() -> ResponseReturnValue | None:
+    bearer, cookie = _bearer(), request.cookies.get(cookie_name())
+    if bearer is None and request.method not in _SAFE_METHODS:
+        _require_same_origin()
+    if request.endpoint in _OPEN_TO_ALL:
+        return None
+    g.identity = _identify(bearer, cookie)
+    if g.identity is not None:
+        return None
+    if for_programs() or bearer is not None or request.method not in _SAFE_METHODS:
+        raise Unauthenticated("Show a valid token: `Authorization: Bearer …`; `tracker token create` makes one.")
+    back = iri_to_uri(request.full_path if request.query_string else request.path)
+    return redirect(url_for("login.enter", next=None if back == "/" else back), 303)
+
+
+def _bearer() -> str | None:
+    scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
+    return secret.strip() if scheme.lower() == "bearer" else None
+
+
+def _identify(bearer: str | None, cookie: str | None) -> Identity | None:
+    if bearer is None and cookie is None:
+        return None
+    with db().read() as session:
+        if bearer is not None:
+            return tokens.identify(session, bearer)
+        return tokens.identify(session, cookie or "", (tokens.SESSION,))
+
+
+def _require_same_origin() -> None:
+    """A browser sends the cookie along with requests of foreign pages, too; refuse those."""
+    site = request.headers.get("Sec-Fetch-Site")
+    if site is None:  # browsers leave it out on plain http
+        origin = urlsplit(request.headers.get("Origin", ""))
+        site = "same-origin" if origin.netloc == request.host else "cross-site"
+    if site not in ("same-origin", "none"):
+        raise Forbidden("This request comes from a page of another site.")

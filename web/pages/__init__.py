@@ -1,0 +1,21 @@
+"""The pages. Each is rendered here and useful before a script runs; scripts only keep it fresh."""
+
+from __future__ import annotations
+
+from flask import Flask
+
+from web import text
+from web.pages import cluster, experiments, home, run, runs, words
+
+_FILTERS = (
+    text.shorten, text.as_seen_in_terminal, words.anchor, words.duration, words.exact, words.explain, words.gpu_types,
+    words.host_gpus, words.iso, words.job, words.key_metrics, words.mean, words.moment, words.number, words.size,
+    words.spent, words.state_word, words.title,
+)  # fmt: skip
+
+
+def install(app: Flask) -> None:
+    """Put the pages into the application."""
+    app.jinja_env.filters.update({word.__name__: word for word in _FILTERS})
+    for page in (home.home, runs.runs, run.run, experiments.experiments, cluster.cluster):
+        app.register_blueprint(page)

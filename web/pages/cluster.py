@@ -1,0 +1,57 @@
+"""The clusters: nodes and GPUs as a grid, and who holds each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from flask import Blueprint
+from flask.typing import ResponseReturnValue
+
+from tracker.store import clusters as store
+from tracker.store import runs
+from tracker.store.tables import Cluster, Run
+from web.context import db, viewer
+from web.pages import live
+
+cluster = Blueprint("cluster", __name__)
+
+Holders = dict[tuple[str | None, str, int], Run]
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A GPU of a node: free, held by a run, or held by somebody whose runs the viewer may not see."""
+
+    index: int
+    used: bool
+    run: Run | None
+
+
+@cluster.get("/cluster")
+def show() -> ResponseReturnValue:
+    """All nodes of all clusters."""
+    with db().read() as session:
+        watched = store.all_of_them(session)
+        running = runs.find(session, viewer(), states=("RUNNING", "SUSPENDED"), limit=500).items
+    holders = _holders(running)
+    grid = {one.name: [(node, _slots(one, node, holders)) for node in one.nodes] for one in watched}
+    return live.answer("cluster", clusters=watched, grid=grid)
+
+
+def _holders(running: Iterable[Run]) -> Holders:
+    return {(run.cluster, gpu.node, gpu.index): run for run in running if run.attempts for gpu in run.attempts[-1].gpus}
+
+
+def _slots(cluster: Cluster, node: dict[str, Any], holders: Holders) -> list[Slot]:
+    """The GPUs of a node. Slurm only counts those in use: of those that strangers hold we show the first."""
+    count = int(node.get("gpus") or 0)
+    held = {index: holders.get((cluster.name, node["name"], index)) for index in range(count)}
+    strangers = int(node.get("gpus_used") or 0) - sum(run is not None for run in held.values())
+    slots = []
+    for index, run in held.items():
+        taken = run is None and strangers > 0
+        strangers -= taken
+        slots.append(Slot(index, taken or run is not None, run))
+    return slots

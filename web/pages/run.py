@@ -1,0 +1,30 @@
+"""One run: its state, its charts, its attempts, what it was given and what it prints."""
+
+from __future__ import annotations
+
+from flask import Blueprint, request
+from flask.typing import ResponseReturnValue
+
+from tracker.store import logs, params
+from tracker.store import runs as store
+from web.context import db, viewer
+from web.pages import live
+
+run = Blueprint("run", __name__)
+
+LOG_LINES = 200
+SETTLED_EVERY_S = 10
+
+
+@run.get("/runs/<run:ident>")
+def show(ident: str) -> ResponseReturnValue:
+    """The run's page."""
+    with db().read() as session:
+        found = store.get(session, viewer(), ident)
+        notes = params.notes(session, found)
+        output = logs.tails(session, found.id, LOG_LINES)
+    settled = found.state in store.FINAL_STATES and not found.accounting_due
+    return live.answer(
+        "run", every_s=SETTLED_EVERY_S if settled else 1, run=found, notes=notes, output=output,
+        ended=found.state in store.FINAL_STATES, x="time" if request.args.get("x") == "time" else "step",
+    )  # fmt: skip

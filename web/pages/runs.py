@@ -1,0 +1,37 @@
+"""All runs, newest first, with simple filters."""
+
+from __future__ import annotations
+
+from flask import Blueprint
+from flask.typing import ResponseReturnValue
+from pydantic import ConfigDict, Field
+
+from tracker.store import runs as store
+from web.api.exchange import read_query
+from web.api.models import RunsQuery
+from web.context import db, viewer
+from web.pages import live
+
+runs = Blueprint("runs", __name__)
+
+
+class _PageQuery(RunsQuery):
+    # A form sends its empty fields, too.
+    model_config = ConfigDict(extra="forbid")
+    limit: int = Field(50, ge=1, le=200)
+    fragment: str | None = None
+    state: list[str] = []  # noqa: RUF012
+
+
+@runs.get("/runs")
+def show() -> ResponseReturnValue:
+    """A page of runs."""
+    asked = read_query(_PageQuery)
+    states = [state for state in asked.state if state in store.STATES]
+    with db().read() as session:
+        page = store.find(
+            session, viewer(), experiment=asked.experiment, user=asked.user, states=states, search=asked.q,
+            limit=asked.limit, cursor=asked.cursor,
+        )  # fmt: skip
+    next_url = live.here(cursor=page.next_cursor) if page.next_cursor else None
+    return live.answer("runs", page=page, asked=asked, states=store.STATES, next_url=next_url)

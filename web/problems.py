@@ -1,0 +1,62 @@
+"""Errors: a problem document (RFC 9457) for programs, a page for people."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from flask import Flask, Response, current_app, json, render_template, request
+from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import HTTPException
+
+from tracker.errors import TrackerError
+
+_CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+_SENTENCES = {
+    404: "There is nothing at this address.",
+    405: "This address does not take this method.",
+    413: "More was sent than is accepted at once.",
+}
+
+
+def install(app: Flask) -> None:
+    """Let the application answer every error in our form."""
+    app.register_error_handler(TrackerError, _explained)
+    app.register_error_handler(HTTPException, _of_http)
+    app.register_error_handler(Exception, _unforeseen)
+
+
+def _explained(problem: TrackerError) -> ResponseReturnValue:
+    return answer(problem.status, problem.code, str(problem))
+
+
+def _of_http(problem: HTTPException) -> ResponseReturnValue:
+    if problem.response is not None or (problem.code or 500) < 400:
+        return problem  # a redirect that the router found
+    status = problem.code or 500
+    code = _CODES.get(status, HTTPStatus(status).phrase.lower().replace(" ", "_"))
+    answered = answer(status, code, _SENTENCES.get(status, problem.description or problem.name))
+    for name, value in problem.get_headers():
+        if name in ("Allow", "Retry-After"):
+            answered.headers[name] = value
+    return answered
+
+
+def _unforeseen(problem: Exception) -> ResponseReturnValue:
+    """The outermost place: what nobody foresaw is recorded here, and its inside is shown to nobody."""
+    current_app.logger.exception("%s %s", request.method, request.path, exc_info=problem)
+    return answer(500, "internal", "The server made a mistake; its log tells more.")
+
+
+def answer(status: int, code: str, detail: str) -> Response:
+    """The error in the form that suits who is asking."""
+    if for_programs():
+        document = {"title": HTTPStatus(status).phrase, "status": status, "code": code, "detail": detail}
+        return Response(json.dumps(document), status, content_type="application/problem+json")
+    page = render_template("error.html", status=status, title=HTTPStatus(status).phrase, detail=detail)
+    return Response(page, status)
+
+
+def for_programs() -> bool:
+    """Whether the request comes from a program, or from the script of a page."""
+    path = request.path
+    return path.startswith("/api/") or path in ("/healthz", "/readyz", "/metrics") or "fragment" in request.args

@@ -1,0 +1,74 @@
+// Keeps the part of the page that changes fresh: asks each second while somebody looks, and changes only what differs.
+import { Idiomorph } from "../vendor/idiomorph.esm.js";
+import { atTheirEnd, scrollToEnds } from "./logs.js";
+import { showTimes } from "./times.js";
+
+const EVERY_MS = 1000;
+const SLOWEST_MS = 15000;
+
+/** Starts to keep `part` fresh. After each change it gets the event `fresh`. */
+export function keepFresh(part) {
+  const state = { etag: null, timer: null, failures: 0, asking: false };
+  const look = async () => {
+    if (document.hidden || state.asking) return;
+    clearTimeout(state.timer);
+    state.asking = true;
+    const wait = await ask(part, state);
+    state.asking = false;
+    if (wait !== null) state.timer = setTimeout(look, wait);
+  };
+  document.addEventListener("visibilitychange", look);
+  state.timer = setTimeout(look, EVERY_MS);
+}
+
+/** Asks once and says how many milliseconds to wait before the next time; null: never again. */
+async function ask(part, state) {
+  let answer;
+  try {
+    const headers = state.etag ? { "If-None-Match": state.etag } : {};
+    answer = await fetch(part.dataset.fragment, { headers, cache: "no-store", signal: AbortSignal.timeout(10000) });
+    if (answer.status === 200) {
+      state.etag = answer.headers.get("ETag");
+      change(part, await answer.text());
+    } else if (answer.status === 401) {
+      return tell("You are logged out.", "Log in again"), null;
+    } else if (answer.status === 404) {
+      return tell("This is not there any more.", "Look again"), null;
+    } else if (answer.status !== 304) {
+      throw new Error(answer.statusText);
+    }
+  } catch {
+    state.failures += 1;
+    tell("The server does not answer; trying again …");
+    return Math.min(EVERY_MS * 2 ** state.failures, SLOWEST_MS);
+  }
+  if (state.failures) tell("");
+  state.failures = 0;
+  return 1000 * Number(answer.headers.get("Poll-After")) || EVERY_MS;
+}
+
+function change(part, html) {
+  const ends = atTheirEnd();
+  Idiomorph.morph(part, html, {
+    morphStyle: "innerHTML",
+    ignoreActiveValue: true,
+    callbacks: {
+      beforeNodeMorphed: (old) => !(old instanceof Element && "keep" in old.dataset),
+      beforeAttributeUpdated: (name, node) => !(name === "open" && node.localName === "details"),
+    },
+  });
+  showTimes(part);
+  scrollToEnds(ends);
+  part.dispatchEvent(new CustomEvent("fresh"));
+}
+
+function tell(sentence, wayOut) {
+  const place = document.getElementById("connection");
+  place.textContent = sentence;
+  place.hidden = !sentence;
+  if (!wayOut) return;
+  const link = document.createElement("a");
+  link.href = location.href;
+  link.textContent = wayOut;
+  place.append(" ", link);
+}
