@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -37,12 +38,14 @@ class Cluster:
         nodes: int | None = None,
         gpus: int | None = None,
         slurm: str | None = None,
+        port: int | None = None,
         say: Callable[[str], None] = print,
     ) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9]{0,15}", name):
             raise LabError(f"a lab's name is 1 to 16 lower-case letters and digits, not {name!r}")
         self.at: Place = place(name)
         self.say = say
+        self._port = port
         self._wanted = {"nodes": nodes, "gpus": gpus, "slurm": slurm}
         self._check_wanted()
 
@@ -109,6 +112,11 @@ class Cluster:
         with self._alone():
             self._step("down", self._take_down)
 
+    def remove(self) -> None:
+        """Take it down and remove its folder with everything in it."""
+        self.down()
+        shutil.rmtree(self.at.root, ignore_errors=True)
+
     def _take_down(self) -> None:
         if slurm_daemons.slurmctld(self.at).pid():
             self._cancel_jobs()
@@ -136,6 +144,8 @@ class Cluster:
         if known:
             self._take_down()
         self.at.make()
+        if self._port:
+            memory.ports["server"] = self._port
         names = ["slurmctld", "slurmdbd", "server", *(f"slurmd-{node}" for node in memory.node_names(self.at.name))]
         give_ports(memory, names, ports_of_other_labs(self.at.name))
         slurm_conf.write(self.at, memory)

@@ -12,8 +12,10 @@ import sys
 from pathlib import Path
 
 import lab.setup
+from lab import debian, local_samples, stages
 from lab.cluster import Cluster
-from lab.place import CHECKOUT, LabError
+from lab.demo import report
+from lab.place import CHECKOUT, LabError, port_is_free
 
 CHECKS = {
     "lint": ["ruff", "check", "."],
@@ -126,5 +128,33 @@ def _print_status(one: Cluster, words: argparse.Namespace) -> int:
 
 
 def demo(words: argparse.Namespace) -> int:
-    """`./run demo`."""
-    raise LabError("not there yet")
+    """`./run demo [--once] [--port N] [--here | --local]`."""
+    if words.port and not port_is_free(words.port):
+        raise LabError(f"port {words.port} is in use: choose another one, or leave out --port")
+    if words.local or (not words.here and not debian.available()):
+        return _demo_local(words)
+    if words.here:
+        lab.setup.set_up("samples")
+        stage = stages.slurm_here
+    else:
+        as_root(words)
+        lab.setup.set_up("cluster")
+        stage = stages.own_slurm
+    with stage(words.port) as (played, login):
+        print(f"the page: {login}", flush=True)
+        good = report(played.follow(played.submit()))
+        if not words.once:
+            stages.wait_for_ctrl_c(login)
+    return 0 if good or not words.once else 1
+
+
+def _demo_local(words: argparse.Namespace) -> int:
+    if not words.local:
+        print("no Slurm can be installed here (there is no apt-get): the samples run as local processes")
+    lab.setup.set_up("samples")
+    with stages.no_slurm(words.port) as (home, api, login):
+        print(f"the page: {login}", flush=True)
+        good = local_samples.run(home, api)
+        if not words.once:
+            stages.wait_for_ctrl_c(login)
+    return 0 if good or not words.once else 1

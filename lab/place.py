@@ -139,6 +139,11 @@ def port_is_free(port: int) -> bool:
         return True
 
 
+def free_port(wished: int) -> int:
+    """The wished port when it is free, else the next one that is."""
+    return next(port for port in range(wished, 65536) if port_is_free(port))
+
+
 def give_ports(memory: Memory, names: list[str], taken_by_others: set[int]) -> None:
     """Give each name a port of its own, keeping those that are still free."""
     taken = set(taken_by_others)

@@ -30,7 +30,7 @@ VENV = CHECKOUT / ".venv"
 CONSTRAINTS = CHECKOUT / "constraints.txt"
 PAGE = CHECKOUT / "web"
 USERS_LIBRARIES = ("numpy", "scikit-learn")  # what the sample jobs compute with
-DEBIAN_PACKAGES = {"venv": (), "cluster": debian.SLURM, "test": (*debian.SLURM, *debian.TESTS)}
+DEBIAN_PACKAGES = {"cluster": debian.SLURM, "test": (*debian.SLURM, *debian.TESTS)}
 THIS_CHECKOUT = ("-e", f"{CHECKOUT}[server]", "--group", f"{CHECKOUT}/pyproject.toml:dev")
 UNFINISHED = "unfinished"
 ROOM_NEEDED_BYTES = 1_000_000_000
@@ -44,9 +44,9 @@ def users_python() -> Path:
 
 
 def set_up(group: str) -> None:
-    """Make what `group` (`venv`, `cluster` or `test`) needs. Raises LabError with the way out."""
+    """Make what `group` (`venv`, `samples`, `cluster` or `test`) needs. Raises LabError with the way out."""
     packages = _missing_packages(group)
-    if packages or group != "venv":
+    if packages or group in DEBIAN_PACKAGES:
         _as_root_only(packages)
         labs_root().mkdir(mode=0o755, parents=True, exist_ok=True)
         with _alone(labs_root()):
@@ -57,7 +57,9 @@ def set_up(group: str) -> None:
     with _alone(CHECKOUT):
         _make_venv()
         _make_page()
-    if group != "venv":
+        if group == "samples":
+            _add_samples_libraries()
+    if group in DEBIAN_PACKAGES:
         with _alone(labs_root()):
             _make_users_python()
 
@@ -73,7 +75,7 @@ def end_orderly_on_sigterm() -> None:
 
 def _missing_packages(group: str) -> list[str]:
     wanted = [] if importlib.util.find_spec("ensurepip") else ["python3-venv"]
-    if group == "venv":
+    if group not in DEBIAN_PACKAGES:
         return wanted
     if not debian.available():
         raise LabError(
@@ -160,6 +162,15 @@ def _make_venv() -> None:
                 [python, *PIP, "install", *_constrained(), "--no-build-isolation", *THIS_CHECKOUT],
             ]
             _fill_venv("Python libraries (.venv)", VENV, steps, owner_of=CHECKOUT)
+
+
+def _add_samples_libraries() -> None:
+    """Where the samples run on .venv itself, it needs what they compute with."""
+    stamp = VENV / ".lab-samples-stamp"
+    with _stamped(stamp, _fingerprint(CONSTRAINTS, words=" ".join(USERS_LIBRARIES))) as work:
+        if work:
+            steps = [[f"{VENV}/bin/python", *PIP, "install", *_constrained(), *USERS_LIBRARIES]]
+            run_step("libraries of the samples", steps, log=VENV / "setup-samples.log", as_owner_of=CHECKOUT)
 
 
 def _make_users_python() -> None:
