@@ -106,7 +106,8 @@ def _append_in(folder: str, run_id: str | None, env: Mapping[str, str], message:
     try:
         if file.size_bytes() == 0:
             header = {**writer_header(env, time.time(), run_id), "pid": os.getppid()}
-            header.pop("process", None)
+            for of_this_call in ("process", "argv", "cwd", "python"):
+                header.pop(of_this_call, None)
             file.append(encode.line_of(header))
         if not file.append(encode.line_of(message)):
             raise OSError(28, "the disk is full", folder)

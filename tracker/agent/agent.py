@@ -1,0 +1,151 @@
+"""One round of the agent: collect what is new, send it in one request, act on the answer."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any, Iterable, NamedTuple
+
+from tracker.agent.backlog import Backlog, Part
+from tracker.agent.hook_events import HookEvents
+from tracker.agent.outputs import OutputReader, Piece, Wanted
+from tracker.agent.server import Server, Unreachable
+from tracker.agent.spool import JobSpools
+from tracker.events import PROTOCOL_VERSION, encode_request
+
+MOST_PARTS_BYTES = 4 * 1024 * 1024
+MOST_EVENTS = 200
+_HEARTBEAT_S = 10.0
+_WATCHFUL_HEARTBEAT_S = 1.0  # while there are jobs, so that their output is followed
+_CONFIRM_EVERY_S = 5.0
+_TOO_LARGE = 413
+
+
+class Who(NamedTuple):
+    """Who this agent is. `shared`: it sees the spool of a shared home, not that of one node."""
+
+    node: str
+    cluster: str | None
+    shared: bool
+
+
+class Agent:
+    """Ships one spool."""
+
+    def __init__(self, root: str, who: Who, server: Server) -> None:
+        self._who = who
+        self._server = server
+        self._events = HookEvents(root)
+        self._backlog = Backlog(JobSpools(root))
+        self._outputs = OutputReader()
+        self._follow: list[Wanted] = []
+        self._confirmed_s: dict[tuple[str, str], float] = {}
+        self._room_bytes = MOST_PARTS_BYTES
+        self._asked_s = 0.0
+
+    def round(self) -> bool:
+        """Ship what is new; True when there is more. Raises Unreachable, after which nothing is lost or forgotten."""
+        self._backlog.look()
+        parts = list(self._collect())
+        watchful = self._follow or self._backlog.folders
+        due_s = self._asked_s + (_WATCHFUL_HEARTBEAT_S if watchful else _HEARTBEAT_S)
+        if not parts and time.monotonic() < due_s:
+            return False
+        answer = self._send(parts)
+        self._asked_s = time.monotonic()
+        for part, said in zip(parts, answer["parts"]):
+            self._took(part, said if isinstance(said, dict) else {})
+        self._follow = list(_wanted(answer.get("follow")))
+        for name in _texts(answer.get("release")):
+            if self._backlog.release(name):
+                say(f"{name}: the server has all of it, removed")
+        return self._backlog.is_waiting() or sum(part.says["type"] == "hook" for part in parts) >= MOST_EVENTS
+
+    def is_drained(self) -> bool:
+        """Say whether the server has everything."""
+        return not self._events.oldest(1) and len(self._backlog.drained()) == len(self._backlog.folders)
+
+    def _collect(self) -> Iterable[Part]:
+        """Yield the parts of a request: hooks first, so that the server knows the jobs."""
+        for event in self._events.oldest(MOST_EVENTS):
+            yield Part({"type": "hook", "name": event.name, "time": event.time_s}, event.content)
+        yield from self._backlog.parts(self._room_bytes)
+        yield from self._backlog.gone()
+        yield from self._read_outputs()
+
+    def _read_outputs(self) -> Iterable[Part]:
+        if time.monotonic() < self._asked_s + _WATCHFUL_HEARTBEAT_S:
+            return
+        owners = {name: folder.uid for name, folder in self._backlog.folders.items()}
+        wanted = [one._replace(uid=owners.get(one.folder, one.uid)) for one in self._follow]
+        for piece in self._outputs.read(wanted):
+            if piece.content or self._must_confirm(piece):
+                yield _log_part(piece)
+
+    def _must_confirm(self, piece: Piece) -> bool:
+        """Say whether it is time to tell that there is nothing new, or why there is nothing."""
+        stream = (piece.wanted.folder, piece.wanted.stream)
+        due = time.monotonic() >= self._confirmed_s.get(stream, 0) + _CONFIRM_EVERY_S
+        if due:
+            self._confirmed_s[stream] = time.monotonic()
+        return due
+
+    def _send(self, parts: list[Part]) -> dict[str, Any]:
+        manifest = {
+            "version": PROTOCOL_VERSION,
+            "agent": {**self._who._asdict(), "time": time.time()},
+            "folders": self._backlog.drained(),
+            "parts": [{**part.says, "length": len(part.content)} for part in parts],
+        }
+        try:
+            answer = self._server.ingest(encode_request(manifest, (part.content for part in parts)))
+        except Unreachable as problem:
+            if problem.status == _TOO_LARGE:
+                self._room_bytes = max(64 * 1024, self._room_bytes // 2)
+            raise
+        if not isinstance(answer.get("parts"), list) or len(answer["parts"]) != len(parts):
+            raise Unreachable("the server answered to other parts than were sent")
+        return answer
+
+    def _took(self, part: Part, answer: dict[str, Any]) -> None:
+        error = answer.get("error")
+        name = part.says.get("name") or part.says["folder"]
+        if error is not None:
+            say(f"{name}: the server cannot use this {part.says['type']} part: {_short(error)}")
+        if part.says["type"] == "hook":
+            if answer.get("stored") is True:
+                self._events.remove(name)
+            elif error is not None:
+                self._events.reject(name)
+        elif part.says["type"] in ("lines", "gone"):
+            self._backlog.took(part, answer)
+
+
+def say(message: str) -> None:
+    """Tell the administrator, on stderr."""
+    sys.stderr.write(f"tracker agent: {message}\n")
+    sys.stderr.flush()
+
+
+def _log_part(piece: Piece) -> Part:
+    says = {"type": "log", "folder": piece.wanted.folder, "stream": piece.wanted.stream, "offset": piece.offset}
+    if piece.error is not None:
+        return Part({**says, "error": piece.error}, b"")
+    return Part({**says, "eof": piece.eof}, piece.content)
+
+
+def _wanted(follow: Any) -> Iterable[Wanted]:
+    for one in follow if isinstance(follow, list) else []:
+        if not isinstance(one, dict):
+            continue
+        path, offset, uid = one.get("path"), one.get("offset"), one.get("uid")
+        if isinstance(path, str) and path.startswith("/") and type(offset) is int and type(uid) is int:
+            yield Wanted(str(one.get("folder")), str(one.get("stream")), path, uid, offset)
+
+
+def _texts(value: Any) -> list[str]:
+    return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []
+
+
+def _short(error: Any) -> str:
+    return str(error.get("detail") if isinstance(error, dict) else error)[:300]

@@ -1,0 +1,145 @@
+"""What of the job folders the server has, and what comes next.
+
+Nothing of it is kept on disk: after a restart the server tells.
+"""
+
+from __future__ import annotations
+
+import pwd
+import time
+from functools import lru_cache
+from typing import Any, Iterator, NamedTuple, Tuple
+
+from tracker.agent.scripts import ENDS_BYTES, is_over
+from tracker.agent.spool import JobSpools, SpoolFolder
+from tracker.events import JobFolder
+
+_PROBE_BYTES = 64 * 1024
+_LEFT_ALONE_S = 600.0
+_DEATH_CHECK_EVERY_S = 5.0
+
+File = Tuple[str, str]  # folder, writer
+
+
+class Part(NamedTuple):
+    """A part of a request: what the manifest says of it, without its length, and its bytes."""
+
+    says: dict[str, Any]
+    content: bytes
+
+
+class Backlog:
+    """All job folders of a spool."""
+
+    def __init__(self, spools: JobSpools) -> None:
+        self._spools = spools
+        self._held: dict[File, int] = {}  # what the server has of a file
+        self._left_alone_until_s: dict[File, float] = {}
+        self._quiet_at: dict[File, int] = {}  # size of a file that has no whole line beyond what is held
+        self._turn: dict[File, int] = {}
+        self._turns = 0
+        self._gone: set[str] = set()
+        self._next_death_check_s = 0.0
+        self.folders: dict[str, SpoolFolder] = {}
+
+    def look(self) -> None:
+        """Look at all folders. Raises SetupProblem when the spool cannot be trusted."""
+        seen = (self._spools.look(name) for name in self._spools.names())
+        self.folders = {folder.name: folder for folder in seen if folder is not None}
+        present = {(name, writer) for name, folder in self.folders.items() for writer in folder.sizes}
+        for memory in (self._held, self._left_alone_until_s, self._quiet_at, self._turn):
+            for file in [file for file in memory if file not in present]:
+                del memory[file]
+        self._gone.intersection_update(self.folders)
+
+    def parts(self, room_bytes: int) -> Iterator[Part]:
+        """Yield lines that the server lacks, about `room_bytes`; the file that has waited longest comes first."""
+        now_s = time.monotonic()
+        for name, writer in sorted(self._waiting(now_s), key=lambda file: self._turn.get(file, 0)):
+            if room_bytes <= 0:
+                return
+            folder = self.folders[name]
+            held = self._held.get((name, writer))
+            # After a restart the server may have all of a long file already: ask before sending it.
+            probe = held is None and folder.sizes[writer] > _PROBE_BYTES
+            content = b"" if probe else self._spools.read_lines(name, writer, held or 0)
+            if not content and not probe:
+                self._quiet_at[name, writer] = folder.sizes[writer]
+                continue
+            self._turns += 1
+            self._turn[name, writer] = self._turns
+            room_bytes -= len(content)
+            says = {"type": "lines", "folder": name, "writer": writer, "offset": held or 0}
+            yield Part({**says, "uid": folder.uid, "user": _user(folder.uid)}, content)
+
+    def is_waiting(self) -> bool:
+        """Say whether there are lines to send at once, as of the last look."""
+        return bool(self._waiting(time.monotonic()))
+
+    def gone(self) -> Iterator[Part]:
+        """Yield a part for each run outside Slurm whose script died without a goodbye."""
+        now_s = time.monotonic()
+        if now_s < self._next_death_check_s:
+            return
+        self._next_death_check_s = now_s + _DEATH_CHECK_EVERY_S
+        for name in self.drained():
+            parsed = JobFolder.parse(name)
+            if parsed is None or parsed.run_id is None or name in self._gone:
+                continue
+            if is_over([self._spools.read_ends(name, writer, ENDS_BYTES) for writer in self.folders[name].sizes]):
+                yield Part({"type": "gone", "folder": name, "time": time.time()}, b"")
+
+    def took(self, part: Part, answer: dict[str, Any]) -> None:
+        """Learn from the server's answer to a part."""
+        name = part.says["folder"]
+        if part.says["type"] == "gone":
+            self._gone.add(name)
+            return
+        file = (name, part.says["writer"])
+        offset = answer.get("offset")
+        if type(offset) is not int or offset < 0:  # an error: the server cannot use this file, now at least
+            self._left_alone_until_s[file] = time.monotonic() + _LEFT_ALONE_S
+            return
+        if part.content and offset == part.says["offset"]:
+            self._left_alone_until_s[file] = time.monotonic() + 1  # taken without progress: no reason to hurry
+        self._held[file] = offset
+        self._quiet_at.pop(file, None)
+
+    def drained(self) -> list[str]:
+        """Return the folders of which the server has every whole line."""
+        return [name for name, folder in self.folders.items() if self._is_drained(folder)]
+
+    def release(self, name: str) -> bool:
+        """Remove a drained folder unless something was written meanwhile. True when it is gone."""
+        folder = self.folders.get(name)
+        if folder is None or not self._is_drained(folder) or not self._spools.remove(folder):
+            return False
+        del self.folders[name]
+        return True
+
+    def _waiting(self, now_s: float) -> list[File]:
+        return [
+            (name, writer)
+            for name, folder in self.folders.items()
+            for writer, size in folder.sizes.items()
+            if not self._is_held(name, writer, size) and self._left_alone_until_s.get((name, writer), 0) <= now_s
+        ]
+
+    def _is_drained(self, folder: SpoolFolder) -> bool:
+        return all(self._is_held(folder.name, writer, size) for writer, size in folder.sizes.items())
+
+    def _is_held(self, name: str, writer: str, size: int) -> bool:
+        file = (name, writer)
+        return self._held.get(file, 0) >= size or self._quiet_at.get(file) == size
+
+
+def _user(uid: int) -> str | None:
+    try:
+        return _user_name(uid)
+    except KeyError:
+        return None
+
+
+@lru_cache(maxsize=1024)
+def _user_name(uid: int) -> str:
+    return pwd.getpwuid(uid).pw_name

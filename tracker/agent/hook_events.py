@@ -1,0 +1,85 @@
+"""The hooks' event files of a spool, oldest first."""
+
+from __future__ import annotations
+
+import heapq
+import os
+import stat
+import time
+from contextlib import suppress
+from typing import Iterator, NamedTuple
+
+_MOST_EVENT_BYTES = 1024 * 1024
+_MOST_BYTES = 2 * 1024 * 1024
+_MOST_LISTED = 10_000
+_FORGOTTEN_AFTER_S = 3600
+_ENDING = ".event"
+
+
+class HookEvent(NamedTuple):
+    """A hook's event file: its name without ending, the moment of the hook (seconds since 1970), and its bytes."""
+
+    name: str
+    time_s: float
+    content: bytes
+
+
+class HookEvents:
+    """The folder `events` of a spool. Only its owner can write there."""
+
+    def __init__(self, root: str) -> None:
+        self._path = os.path.join(root, "events")
+        self._listed: dict[str, float] = {}  # a backlog is listed once, not for each request
+
+    def oldest(self, most: int) -> list[HookEvent]:
+        """Return up to `most` events, oldest first, and no more than 2 MiB. They stay until `remove` or `reject`."""
+        if not self._listed:
+            self._listed = {name: time_s for time_s, name in heapq.nsmallest(_MOST_LISTED, self._list())}
+        found: list[HookEvent] = []
+        room = _MOST_BYTES
+        for name in list(self._listed)[:most]:
+            try:
+                with open(self._file(name), "rb") as file:
+                    content = file.read(_MOST_EVENT_BYTES)
+            except OSError:
+                del self._listed[name]
+                continue
+            room -= len(content)
+            if found and room < 0:
+                break
+            found.append(HookEvent(name, self._listed[name], content))
+        return found
+
+    def remove(self, name: str) -> None:
+        """Remove an event that the server has."""
+        self._listed.pop(name, None)
+        with suppress(FileNotFoundError):
+            os.unlink(self._file(name))
+
+    def reject(self, name: str) -> None:
+        """Put an event that the server cannot use aside, into `events/rejected`."""
+        self._listed.pop(name, None)
+        rejected = os.path.join(self._path, "rejected")
+        os.makedirs(rejected, mode=0o700, exist_ok=True)
+        os.replace(self._file(name), os.path.join(rejected, name + _ENDING))
+
+    def _file(self, name: str) -> str:
+        return os.path.join(self._path, name + _ENDING)
+
+    def _list(self) -> Iterator[tuple[float, str]]:
+        try:
+            entries = os.scandir(self._path)
+        except OSError:
+            return
+        with entries:
+            for entry in entries:
+                try:
+                    status = entry.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue
+                if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
+                    continue
+                if entry.name.endswith(_ENDING):
+                    yield status.st_mtime, entry.name[: -len(_ENDING)]
+                elif entry.name.endswith(".tmp") and time.time() - status.st_mtime > _FORGOTTEN_AFTER_S:
+                    os.unlink(entry.path)  # of a hook that was killed or met a full disk

@@ -1,0 +1,181 @@
+"""Reads a spool without trusting it: users own the job folders, and root reads them.
+
+Everything is opened relative to a descriptor of its folder, never through a symbolic link, and is looked at before and
+after it is opened.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import contextmanager
+from typing import Iterator, NamedTuple
+
+from tracker.errors import SetupProblem
+from tracker.events import MAX_LINE_BYTES, WRITER_NAME, JobFolder
+
+MOST_WRITERS = 4096  # in one folder; a user could make millions
+MOST_ENTRIES = 20_000
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_ENDING = ".jsonl"
+_CHUNK_BYTES = 256 * 1024
+
+
+class SpoolFolder(NamedTuple):
+    """A job's folder, its owner, and the size in bytes of each writer's file."""
+
+    name: str
+    uid: int
+    sizes: dict[str, int]
+
+
+class JobSpools:
+    """The folder `jobs` of a spool."""
+
+    def __init__(self, root: str) -> None:
+        self._path = os.path.join(root, "jobs")
+
+    def names(self) -> list[str]:
+        """Return the names of the job folders, in no order. Raises SetupProblem when the spool cannot be trusted."""
+        with self._opened() as jobs:
+            if jobs is None:
+                return []
+            with os.scandir(jobs) as entries:
+                return [entry.name for entry in entries if JobFolder.parse(entry.name)]
+
+    def look(self, name: str) -> SpoolFolder | None:
+        """Return what is in a job's folder, without what cannot be trusted; None when it is gone or is no folder."""
+        with self._opened() as jobs, _folder(name, jobs) as folder:
+            if folder is None:
+                return None
+            uid = os.fstat(folder).st_uid
+            if os.geteuid() not in (0, uid):
+                return None
+            return SpoolFolder(name, uid, dict(_trusted(folder, uid)))
+
+    def read_lines(self, name: str, writer: str, offset: int) -> bytes:
+        """Return whole lines from byte `offset`, about 256 KiB of them; nothing when there is no whole line.
+
+        A line longer than MAX_LINE_BYTES comes in pieces without a newline, each of that length.
+        """
+        with self._opened() as jobs, _folder(name, jobs) as folder:
+            if folder is None:
+                return b""
+            with _file(folder, writer + _ENDING) as file:
+                if file is None:
+                    return b""
+                raw = os.pread(file, _CHUNK_BYTES, offset)
+                if b"\n" not in raw and len(raw) == _CHUNK_BYTES:
+                    raw = os.pread(file, MAX_LINE_BYTES, offset)
+                if b"\n" not in raw and len(raw) == MAX_LINE_BYTES:
+                    return raw
+                return raw[: raw.rfind(b"\n") + 1]
+
+    def read_ends(self, name: str, writer: str, length: int) -> tuple[bytes, bytes]:
+        """Return the first and the last `length` bytes of a writer's file."""
+        with self._opened() as jobs, _folder(name, jobs) as folder:
+            if folder is None:
+                return b"", b""
+            with _file(folder, writer + _ENDING) as file:
+                if file is None:
+                    return b"", b""
+                size = os.fstat(file).st_size
+                return os.pread(file, length, 0), os.pread(file, length, max(0, size - length))
+
+    def remove(self, seen: SpoolFolder) -> bool:
+        """Remove a job's folder if nothing was written since it was seen. True when it is gone."""
+        with self._opened() as jobs:
+            if jobs is None:
+                return True
+            with _folder(seen.name, jobs) as folder:
+                if folder is None:
+                    return True
+                if dict(_trusted(folder, seen.uid)) != seen.sizes:
+                    return False
+                try:
+                    for entry in _entries(folder):
+                        os.unlink(entry.name, dir_fd=folder)  # a symbolic link goes, not what it points to
+                    os.rmdir(seen.name, dir_fd=jobs)
+                except OSError:
+                    return False  # a user made a folder in there: it stays, and harms nobody
+                return True
+
+    @contextmanager
+    def _opened(self) -> Iterator[int | None]:
+        try:
+            jobs = os.open(self._path, _FOLDER)
+        except FileNotFoundError:
+            yield None
+            return
+        except OSError as problem:
+            raise SetupProblem(f"The spool {self._path} cannot be read: {problem.strerror}.") from problem
+        try:
+            status = os.fstat(jobs)
+            # The owner of a folder tells whose job it is, so nobody else may move folders in here. A user's agent takes
+            # the user's own folders only, whoever may write here.
+            others_may_write = os.geteuid() == 0 and status.st_mode & 0o022
+            if status.st_uid != os.geteuid() or others_may_write:
+                way_out = f"chown {os.geteuid()} {self._path} && chmod go-w {self._path}"
+                raise SetupProblem(f"{self._path} could be changed by others, which an agent cannot trust: {way_out}")
+            yield jobs
+        finally:
+            os.close(jobs)
+
+
+def _trusted(folder: int, uid: int) -> Iterator[tuple[str, int]]:
+    for count, entry in enumerate(_entries(folder)):
+        writer = entry.name[: -len(_ENDING)]
+        if count >= MOST_WRITERS:
+            return
+        if not entry.name.endswith(_ENDING) or not WRITER_NAME.match(writer):
+            continue
+        try:
+            status = entry.stat(follow_symlinks=False)
+        except FileNotFoundError:
+            continue
+        if _is_plain(status, uid):
+            yield writer, status.st_size
+
+
+def _is_plain(status: os.stat_result, uid: int) -> bool:
+    # A second name of a file would let a user show us somebody else's.
+    return stat.S_ISREG(status.st_mode) and status.st_uid == uid and status.st_nlink == 1
+
+
+def _entries(folder: int) -> Iterator[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        for count, entry in enumerate(entries):
+            if count >= MOST_ENTRIES:
+                return
+            yield entry
+
+
+@contextmanager
+def _folder(name: str, parent: int | None) -> Iterator[int | None]:
+    try:
+        folder = None if parent is None else os.open(name, _FOLDER, dir_fd=parent)
+    except OSError:
+        folder = None
+    try:
+        yield folder
+    finally:
+        if folder is not None:
+            os.close(folder)
+
+
+@contextmanager
+def _file(folder: int, name: str) -> Iterator[int | None]:
+    uid = os.fstat(folder).st_uid
+    file = None
+    try:
+        # Opening a device can do something, so look before.
+        if _is_plain(os.stat(name, dir_fd=folder, follow_symlinks=False), uid):
+            file = os.open(name, _FILE, dir_fd=folder)
+    except OSError:
+        pass
+    try:
+        yield file if file is not None and _is_plain(os.fstat(file), uid) else None
+    finally:
+        if file is not None:
+            os.close(file)
