@@ -18,9 +18,9 @@ from tracker.client.spool import NODE_SPOOL, home
 from tracker.errors import SetupProblem, TrackerError
 
 EXAMPLES = """examples:
-  tracker agent --url https://tracker.example.org        on a node, as root: ships /var/spool/tracker
-  tracker agent --shared                                 on a login node, as a user: ships the spool in your home
-  tracker agent --once --spool ~/copied/spool            ships what is there and ends: 0 if the server has all of it
+  tracker agent --url https://tracker.example.org    on a node, as root: ships /var/spool/tracker
+  tracker agent --shared                             on a login node, as a user: ships the spool in your home
+  tracker agent --once --spool ~/copied/spool        ships what is there; ends with 0 if the server has all of it
 
 The token comes from TRACKER_TOKEN, or from a file named by TRACKER_TOKEN_FILE.
 """
@@ -32,7 +32,7 @@ _SLURM_CONF_PLACES = ("/etc/slurm/slurm.conf", "/run/slurm/conf/slurm.conf")
 
 
 def main(argv: list[str]) -> int:
-    """Run the agent. Returns the exit code: 0 at a clean end, 1 if not all was shipped or something must be put right."""
+    """Run the agent. Returns the exit code: 0 at a clean end, 1 if something is left or must be put right."""
     given = _parser().parse_args(argv)
     try:
         env = os.environ
