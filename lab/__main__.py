@@ -33,6 +33,9 @@ examples:
 """
 
 
+COMMANDS = ("demo", "test", "check", "bench", "cluster", "setup", "help")
+
+
 class Parser(argparse.ArgumentParser):
     """Tells a mistake in one sentence, with the words that would have been right."""
 
@@ -42,10 +45,9 @@ class Parser(argparse.ArgumentParser):
 
 
 def parser() -> Parser:
-    """The command line of `./run`."""
+    """The command line of `./run`, but for `help`, and `test`, whose words are pytest's."""
     top = Parser(prog="./run", add_help=False, allow_abbrev=False)
-    top.add_argument("-h", "--help", action="store_true")
-    found = top.add_subparsers(dest="command", parser_class=Parser)
+    found = top.add_subparsers(dest="command", required=True, parser_class=Parser)
 
     demo = found.add_parser("demo", allow_abbrev=False, help="a throwaway Slurm with tracker and sample jobs")
     demo.add_argument("--once", action="store_true", help="wait for the jobs' ends, check them, tear down")
@@ -54,8 +56,6 @@ def parser() -> Parser:
     where.add_argument("--here", action="store_true", help="use the Slurm that this machine belongs to; needs no root")
     where.add_argument("--local", action="store_true", help="no Slurm: run the samples as local processes")
     demo.set_defaults(act=commands.demo)
-
-    found.add_parser("test", allow_abbrev=False, add_help=False)  # its words are pytest's
 
     check = found.add_parser("check", allow_abbrev=False)
     check.set_defaults(act=commands.check)
@@ -78,7 +78,6 @@ def parser() -> Parser:
     once.add_argument("--upgrade", action="store_true", help="pin the newest libraries in constraints.txt first")
     once.set_defaults(act=commands.setup)
 
-    found.add_parser("help", allow_abbrev=False, add_help=False)
     return top
 
 
@@ -91,24 +90,30 @@ def _port(text: str) -> int:
 def main(argv: Sequence[str]) -> int:
     """Do what the command line says; gives the exit code."""
     top = parser()
+    if not argv or argv[0] in ("help", "-h", "--help"):
+        print(HELP, end="")
+        return 0 if argv else 2
     if argv[:1] == ["test"]:
         words = argparse.Namespace(command="test", act=commands.test, rest=argv[1:])
+    elif argv and argv[0] not in COMMANDS:
+        print(f"./run: there is no command {argv[0]!r}; there are: {', '.join(COMMANDS)}", file=sys.stderr)
+        return 2
     else:
         words = top.parse_args(argv)
-    if words.command in (None, "help"):
-        print(HELP, end="")
-        return 0 if words.command or words.help else 2
     try:
         return int(words.act(words))
     except LabError as problem:
         print(f"./run {words.command}: {problem}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print(f"\n./run {words.command}: interrupted; start it again to go on", file=sys.stderr)
-        return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader of a pipe went away, which is no error of ours
         return 0
+    except OSError as problem:  # a full disk, a file of somebody else's
+        print(f"./run {words.command}: {problem.strerror}: {problem.filename or ''}".rstrip(": "), file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"\n./run {words.command}: interrupted; start it again to go on", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":

@@ -196,7 +196,11 @@ def _fill_venv(title: str, venv: Path, steps: list[list[str]], *, owner_of: Path
         steps = [[sys.executable, "-m", "venv", str(venv)], *steps]
         _make_folder(venv, owner_of)
     (venv / ".lab-stamp").write_text(UNFINISHED)
-    run_step(title, steps, log=venv / "setup.log", as_owner_of=owner_of)
+    try:
+        run_step(title, steps, log=venv / "setup.log", as_owner_of=owner_of)
+    except LabError:
+        (venv / ".lab-stamp").unlink()  # pip takes back what it could not finish: no need to start from nothing
+        raise
 
 
 def _make_folder(folder: Path, owner_of: Path | None) -> None:
