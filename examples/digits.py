@@ -7,11 +7,12 @@ import argparse
 import os
 import time
 
-import tracker
 from sklearn.datasets import load_digits
 from sklearn.linear_model import SGDClassifier
 from sklearn.metrics import log_loss
 from sklearn.model_selection import train_test_split
+
+import tracker
 
 LEARNING_RATES = (0.0001, 0.001, 0.01, 0.1)
 
@@ -45,7 +46,7 @@ def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--lr", type=float, default=LEARNING_RATES[task % len(LEARNING_RATES)])
     parser.add_argument("--epochs", type=int, default=40)
-    parser.add_argument("--pause", type=float, default=0.1, help="seconds between epochs, so that there is time to look")
+    parser.add_argument("--pause", type=float, default=0.1, help="seconds between epochs, to have time to look")
     return parser.parse_args()
 
 

@@ -79,7 +79,7 @@ def _engine(url: str) -> Engine:
         event.listen(engine, "begin", _begin_sqlite)
         return engine
     if kind == "postgresql":
-        return create_engine(parsed, pool_pre_ping=True)
+        return create_engine(parsed.set(drivername="postgresql+psycopg2"), pool_pre_ping=True)
     raise BadInput(f"tracker keeps its data in SQLite or PostgreSQL, not in {kind}.")
 
 

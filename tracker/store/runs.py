@@ -87,7 +87,8 @@ def find(
     if search:
         query = query.where(_mentions(search))
     if cursor:
-        query = query.where(tuple_(Run.created_at, Run.id) < tuple_(*_read_cursor(cursor)))
+        created_at, run_id = _read_cursor(cursor)
+        query = query.where(or_(Run.created_at < created_at, and_(Run.created_at == created_at, Run.id < run_id)))
     items = list(session.scalars(query.order_by(Run.created_at.desc(), Run.id.desc()).limit(limit + 1)))
     more = len(items) > limit
     return Page(items[:limit], _write_cursor(items[limit - 1]) if more else None)
@@ -174,7 +175,7 @@ def reserve(session: Session, jobs: set[tuple[str, int]]) -> None:
     if not jobs or session.get_bind().dialect.name != "postgresql":
         return
     held = tuple_(Run.cluster, Run.job_id)
-    known = set(session.execute(select(Run.cluster, Run.job_id).where(held.in_(jobs))).tuples())
+    known = set(session.execute(select(Run.cluster, Run.job_id).where(held.in_(jobs))))
     for cluster in sorted({cluster for cluster, _ in jobs - known}):
         session.execute(select(func.pg_advisory_xact_lock(func.hashtext(f"tracker runs of {cluster}"))))
     session.scalars(select(Run.id).where(held.in_(jobs)).order_by(Run.id).with_for_update(of=Run)).all()
@@ -228,7 +229,7 @@ def remove(session: Session, run: Run) -> None:
 def counts_by_state(session: Session, viewer: Identity) -> dict[str, int]:
     """How many runs the viewer may see in each state."""
     query = select(Run.state, func.count()).where(visible_to(viewer)).group_by(Run.state)
-    return dict(session.execute(query).tuples().all())
+    return dict(session.execute(query).all())
 
 
 def changes(run: Run, **facts: Any) -> bool:
