@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from tracker.cli import hook_check, hook_files
-from tracker.errors import SetupProblem
+from tracker.errors import BadInput, SetupProblem
 
 _directory = click.option(
     "--directory",
@@ -41,6 +41,8 @@ def install(directory: Path, spool: str, conf: Path | None, dry_run: bool) -> No
     Slurm's own configuration is never edited: the lines to add are printed.
     """
     lines = hook_files.slurm_conf_lines(directory)
+    if conf:
+        _check_snippet(conf)
     if dry_run:
         hook_files.check_directory(directory)
         hook_files.check_spool(spool)
@@ -55,9 +57,14 @@ def install(directory: Path, spool: str, conf: Path | None, dry_run: bool) -> No
     click.echo("\n".join(lines))
 
 
-def _write_snippet(conf: Path, lines: list[str], *, dry_run: bool) -> None:
+def _check_snippet(conf: Path) -> None:
     if conf.name == "slurm.conf":
-        raise SetupProblem("slurm.conf itself is never written: name a file of its own and include it from slurm.conf.")
+        raise BadInput("slurm.conf itself is never written: name a file of its own and include it from slurm.conf.")
+    if not conf.parent.is_dir():
+        raise BadInput(f"There is no folder {conf.parent} for {conf.name}.")
+
+
+def _write_snippet(conf: Path, lines: list[str], *, dry_run: bool) -> None:
     if dry_run:
         click.echo(f"would write {conf}")
         return
