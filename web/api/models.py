@@ -207,9 +207,11 @@ class Node(BaseModel):
     cluster: str
     name: str
     state: str
+    reason: str | None = None
     cpus: int = 0
     cpus_alloc: int = 0
     memory_mb: int = 0
+    memory_alloc_mb: int = 0
     gpus: int = 0
     gpus_used: int = 0
     partitions: list[str] = []

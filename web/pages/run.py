@@ -7,8 +7,10 @@ from flask.typing import ResponseReturnValue
 
 from tracker.store import logs, params
 from tracker.store import runs as store
+from tracker.store.tables import Run, Summary
 from web.context import db, viewer
 from web.pages import live
+from web.pages.words import MACHINE
 
 run = Blueprint("run", __name__)
 
@@ -25,6 +27,12 @@ def show(ident: str) -> ResponseReturnValue:
         output = logs.tails(session, found.id, LOG_LINES)
     settled = found.state in store.FINAL_STATES and not found.accounting_due
     return live.answer(
-        "run", every_s=SETTLED_EVERY_S if settled else 1, run=found, notes=notes, output=output,
+        "run", every_s=SETTLED_EVERY_S if settled else 1, run=found, groups=_groups(found), notes=notes, output=output,
         ended=found.state in store.FINAL_STATES, x="time" if request.args.get("x") == "time" else "step",
     )  # fmt: skip
+
+
+def _groups(found: Run) -> dict[str, list[Summary]]:
+    """The metrics, those that the script logged apart from those of the machine."""
+    machine = [one for one in found.summary if one.metric.startswith(MACHINE)]
+    return {"own": [one for one in found.summary if one not in machine], "machine": machine}

@@ -10,6 +10,9 @@ from datetime import datetime, timedelta
 from tracker.store.runs import LIVE_STATES
 from tracker.store.tables import Attempt, Run, Summary
 
+MACHINE = "system/"
+"""How the names of metrics begin that tell of the machine."""
+
 _PENDING_REASONS = {
     "AssocGrpGRES": "your group already holds all GPUs it may hold",
     "AssocMaxJobsLimit": "you already run as many jobs as you may",
@@ -19,7 +22,7 @@ _PENDING_REASONS = {
     "DependencyNeverSatisfied": "waits for a job that did not end as required; it will never start",
     "JobArrayTaskLimit": "as many tasks of this array run as it allows at once",
     "JobHeldAdmin": "held by an administrator",
-    "JobHeldUser": "held by its user; `scontrol release` lets it go",
+    "JobHeldUser": "held by its user, who can release it",
     "Licenses": "waits for a licence",
     "NodeDown": "a node that it needs is down",
     "None": "Slurm has not looked at it yet",
@@ -161,7 +164,7 @@ def mean(summary: Summary) -> float | None:
 
 def key_metrics(run: Run, count: int = 3) -> list[Summary]:
     """The metrics to show where there is room for few: the script's own before those of the machine."""
-    return sorted(run.summary, key=lambda one: (one.metric.startswith("system/"), one.metric))[:count]
+    return sorted(run.summary, key=lambda one: (one.metric.startswith(MACHINE), one.metric))[:count]
 
 
 def host_gpus(attempt: Attempt) -> list[tuple[str, str]]:

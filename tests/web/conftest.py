@@ -1,0 +1,149 @@
+"""A real server on a loopback port, programs and people that use it, and a real browser."""
+
+from __future__ import annotations
+
+import json
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
+from werkzeug.serving import make_server
+
+from tracker.settings import Settings
+from tracker.store import tokens
+from tracker.store.database import Database
+from web import create_app
+
+
+@dataclass
+class Answer:
+    """What the server answered."""
+
+    status: int
+    headers: Any
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def text(self) -> str:
+        return self.body.decode()
+
+
+class _Stay(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+_opener = urllib.request.build_opener(_Stay)
+
+
+@dataclass
+class Server:
+    """A running server and the database behind it."""
+
+    url: str
+    database: Database
+
+    def token(self, user: str = "alice", role: str = "user", purpose: str = tokens.API) -> str:
+        with self.database.write() as session:
+            return tokens.create(session, user, role, purpose, timedelta(hours=1))
+
+    def ask(
+        self, path: str, *, method: str = "GET", token: str | None = None, body: bytes | None = None, **headers: str
+    ) -> Answer:
+        """Send a request as a program; `headers` with `_` for `-`."""
+        told = {name.replace("_", "-"): value for name, value in headers.items()}
+        if token:
+            told["Authorization"] = f"Bearer {token}"
+        request = urllib.request.Request(self.url + path, data=body, method=method, headers=told)
+        try:
+            with _opener.open(request, timeout=30) as answer:
+                return Answer(answer.status, answer.headers, answer.read())
+        except urllib.error.HTTPError as refused:
+            with refused:
+                return Answer(refused.code, refused.headers, refused.read())
+
+
+def _serve(database: Database, prefix: str = "") -> Iterator[Server]:
+    application = create_app(Settings(), database)
+    mounted = DispatcherMiddleware(_nothing, {prefix: application}) if prefix else application
+    server = make_server("127.0.0.1", 0, mounted, threaded=True)
+    server.daemon_threads = False
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    yield Server(f"http://127.0.0.1:{server.port}{prefix}", database)
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def _nothing(_environ: Any, start: Callable[..., Any]) -> list[bytes]:
+    start("404 Not Found", [])
+    return [b""]
+
+
+@pytest.fixture
+def server(db: Database) -> Iterator[Server]:
+    """A server on each kind of database."""
+    yield from _serve(db)
+
+
+@pytest.fixture
+def prefixed_server(db: Database) -> Iterator[Server]:
+    """A server that lives under a prefix."""
+    yield from _serve(db, "/hpc/tracker")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+        )
+        yield browser
+        browser.close()
+
+
+@dataclass
+class Person:
+    """Somebody who is logged in with a browser. What the console says is kept."""
+
+    page: Page
+    server: Server
+    console: list[str]
+
+    def open(self, path: str) -> Page:
+        self.page.goto(self.server.url + path)
+        return self.page
+
+
+@pytest.fixture
+def visit(browser: Browser) -> Iterator[Callable[..., Person]]:
+    """Log people in. In the end no browser may have complained about an error or a breach of the policy."""
+    contexts: list[BrowserContext] = []
+    complaints: list[str] = []
+
+    def log_in(server: Server, user: str = "alice", role: str = "admin", **wishes: Any) -> Person:
+        context = browser.new_context(**({"viewport": {"width": 1280, "height": 900}} | wishes))
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda said: complaints.append(said.text) if said.type in ("error", "warning") else None)
+        page.on("pageerror", lambda problem: complaints.append(str(problem)))
+        page.goto(f"{server.url}/login?token={server.token(user, role, tokens.LOGIN)}")
+        return Person(page, server, complaints)
+
+    yield log_in
+    for context in contexts:
+        context.close()
+    assert complaints == []
