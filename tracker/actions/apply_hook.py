@@ -34,6 +34,8 @@ def apply_hook(
         raise BadInput(f"There is no hook `{said.get('HOOK', '')[:40]}`.")
     attempt = apply(session, run, known, at, said)
     attempts.add_node(session, attempt, node, _gpu_indices(said))
+    session.flush()
+    attempts.put_in_order(session, run.id)
     runs.changes(run, updated_at=datetime.now(timezone.utc))
 
 

@@ -111,6 +111,8 @@ def _apply_attempts(session: Session, run: Run, chain: Sequence[Record]) -> None
         attempt = attempt or attempts.add(session, run.id, known, record.started_at, state)
         attempt.started_at, attempt.ended_at, attempt.state = record.started_at, record.ended_at, state
         attempt.nodes = record.nodes or attempt.nodes
+    session.flush()
+    attempts.put_in_order(session, run.id)
 
 
 def _canceller(record: Record) -> str | None:

@@ -120,8 +120,20 @@ class Watcher:
             asked = [session.merge(run) for run in due]
             live |= {self._requeuing(run) for run in asked}
             reconcile(session, asked, records, live, _now())
+            self._give_up(asked, live)
             still_due = {run.id for run in asked if run.accounting_due}
         self._pause([run.id for run in due], still_due)
+
+    def _give_up(self, asked: list[Run], live: set[Key]) -> None:
+        """Call runs lost that the controller forgot and that accounting, asked for a minute, still takes for running.
+
+        Slurm calls these runaway jobs: its controller lost its memory while they ran.
+        """
+        for run in asked:
+            forgotten = key_of(run.job_id, run.array_job_id, run.array_task_id) not in live
+            if run.state in runs.LIVE_STATES and forgotten and self._pauses.get(run.id, (0, 0))[1] >= MAX_PAUSE_S:
+                runs.changes(run, state="LOST", reason="Slurm lost it: see `sacctmgr show runawayjobs`")
+                run.accounting_due = False
 
     def _is_live(self, job: QueuedJob) -> bool:
         return job.state is not None and job.state not in FINAL

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from ClusterShell.NodeSet import NodeSet, NodeSetException
-from sqlalchemy import select
+from sqlalchemy import case, select, update
 from sqlalchemy.orm import Session
 
 from tracker.store.tables import Attempt, Gpu
 
 START_SLACK = timedelta(seconds=2)
 """How far the clocks of a node and the controller may differ."""
+_ASIDE = 1_000_000  # numbers change by way of these, so that no two rows have the same one on the way
 END_SLACK = timedelta(seconds=1)
 """Slurm's times are whole seconds, so an attempt may have gone on for up to a second after its end."""
 
@@ -45,6 +46,20 @@ def add(session: Session, run_id: str, attempts: list[Attempt], started_at: date
     session.flush()
     attempts.append(attempt)
     return attempt
+
+
+def put_in_order(session: Session, run_id: str) -> None:
+    """Number the attempts by their start: one that Slurm's accounting tells of late may come before known ones."""
+    known = of(session, run_id)
+    ordered = sorted(known, key=lambda one: (one.started_at is not None, one.started_at, one.number))
+    if ordered == known:
+        return
+    new_number = {one.number: place for place, one in enumerate(ordered, start=1)}
+    for table, column in ((Attempt, Attempt.number), (Gpu, Gpu.attempt)):
+        mine = update(table).where(table.run_id == run_id).execution_options(synchronize_session=False)
+        session.execute(mine.values({column: case(new_number, value=column) + _ASIDE}))
+        session.execute(mine.values({column: column - _ASIDE}))
+    session.expire_all()
 
 
 def add_node(session: Session, attempt: Attempt, node: str, gpu_indices: Sequence[int]) -> None:

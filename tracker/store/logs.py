@@ -46,7 +46,10 @@ def followed(session: Session, cluster: str, node: str | None) -> list[tuple[Log
         .order_by(Run.created_at.desc())
         .limit(200)
     )
-    return [(log, run) for log, run in session.execute(query)]
+    newest: dict[tuple[int | None, str], tuple[Log, Run]] = {}
+    for log, run in session.execute(query):
+        newest.setdefault((run.job_id, log.stream), (log, run))  # ids are reused: a job folder is the newest run's
+    return list(newest.values())
 
 
 def store(
