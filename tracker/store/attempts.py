@@ -69,6 +69,14 @@ def add_node(session: Session, attempt: Attempt, node: str, gpu_indices: Sequenc
         session.merge(Gpu(run_id=attempt.run_id, attempt=attempt.number, node=node, index=index))
 
 
+def node_names(nodes: str | None) -> list[str]:
+    """The nodes of a node list such as `n[1-2]`, one by one."""
+    try:
+        return list(NodeSet(nodes or ""))
+    except NodeSetException:
+        return [nodes] if nodes else []
+
+
 def folded(nodes: Sequence[str]) -> str:
     """Write nodes and node lists as one node list: `n[1-2]`. What is no node list stays as it is."""
     try:

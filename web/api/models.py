@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from datetime import datetime, timezone
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
-from tracker.store import tables
+from tracker.store import attempts, tables
 from tracker.store.experiments import ExperimentSummary
 from tracker.store.logs import LogTail
 from tracker.store.runs import STATES, Page
@@ -94,14 +94,14 @@ class Gpu(BaseModel):
 
 
 class Attempt(BaseModel):
-    """One allocation of a run; `nodes` is Slurm's host list."""
+    """One allocation of a run, with the names of its nodes."""
 
     model_config = ConfigDict(from_attributes=True)
     number: int
     started_at: Time | None
     ended_at: Time | None
     state: str
-    nodes: str | None
+    nodes: Annotated[list[str], BeforeValidator(attempts.node_names)]
     gpus: list[Gpu]
 
 
