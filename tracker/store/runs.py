@@ -131,8 +131,8 @@ def _write_cursor(run: Run) -> str:
 def _read_cursor(cursor: str) -> tuple[datetime, str]:
     try:
         created_us, run_id = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        return datetime.fromtimestamp(int(created_us) / 1_000_000).astimezone(), str(run_id)
-    except (ValueError, TypeError, binascii.Error, OverflowError, RecursionError):
+        return datetime.fromtimestamp(int(created_us) / 1_000_000).astimezone(), str(uuid.UUID(run_id))
+    except (ValueError, TypeError, AttributeError, OSError, binascii.Error, OverflowError, RecursionError):
         raise BadInput("This cursor is not one of ours; start again without `cursor`.") from None
 
 
