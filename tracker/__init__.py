@@ -23,8 +23,14 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from tracker.client import api  # noqa: PLC0415  # servers and agents import this package too
 
-    value = globals()[name] = getattr(api, name)
+    value = getattr(api, name, _nothing)
+    if value is not _nothing:
+        globals()[name] = value
     return value
+
+
+def _nothing(*_arguments: Any, **_named: Any) -> None:
+    """Stand in for a function while a signal handler runs in the midst of the import above."""
 
 
 def __dir__() -> list[str]:

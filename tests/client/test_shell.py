@@ -59,11 +59,8 @@ def test_a_spool_that_cannot_be_written_is_told(scripts: Scripts) -> None:
 
 
 def test_a_line_torn_by_a_full_disk_does_not_spoil_the_next(scripts: Scripts) -> None:
-    shell(
-        scripts,
-        'log a=1; for f in "$TRACKER_HOME"/spool/jobs/dev.12/*; do printf \'{"metr\' >>"$f"; done; log a=2',
-        **JOB,
-    )
+    torn = """for f in "$TRACKER_HOME"/spool/jobs/dev.12/*; do printf '{"metr' >>"$f"; done"""
+    shell(scripts, f"log a=1; {torn}; log a=2", **JOB)
     (file,) = scripts.folders()[0].iterdir()
     assert [line[:9] for line in file.read_text().splitlines()[1:]] == ['{"metrics', '{"metr', '{"metrics']
 
