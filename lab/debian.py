@@ -58,7 +58,7 @@ def install(packages: Sequence[str], log: Path) -> None:
         raise LabError("Debian packages need 2 GB of free disk space in /usr and /var: make room and start again")
     env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
     apt = ["apt-get", "-q", "-y", "-o", "DPkg::Lock::Timeout=300", "-o", "Acquire::Retries=3"]
-    with _nothing_starts():
+    with nothing_starts():
         repair = [["dpkg", "--configure", "-a", "--force-confdef", "--force-confold"]]
         run_step("list of Debian packages", [*repair, [*apt, "update"]], log=log, env=env)
         title = f"Debian packages: {' '.join(packages)}"
@@ -83,7 +83,8 @@ def restore_policy() -> None:
 
 
 @contextmanager
-def _nothing_starts() -> Iterator[None]:
+def nothing_starts() -> Iterator[None]:
+    """While this lasts, packages that are installed start no service and make no PostgreSQL cluster."""
     restore_policy()
     if POLICY.exists():
         POLICY.rename(POLICY_SAVED)

@@ -30,6 +30,8 @@ WAYS_OUT = (
             "EAI_AGAIN",
             "ECONNREFUSED",
             "ETIMEDOUT",
+            "CERT_IN_CHAIN",
+            "CERTIFICATE_VERIFY_FAILED",
         ),
         "a package registry cannot be reached: check the network (or its proxy settings) and start again",
     ),
