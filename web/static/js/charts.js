@@ -56,8 +56,10 @@ async function load(element, chart) {
   try {
     const answer = await fetch(element.dataset.series, { signal: AbortSignal.timeout(20000) });
     if (!answer.ok) throw new Error(answer.statusText);
-    draw(place, chart, await answer.json());
+    const series = await answer.json();
+    draw(place, chart, series);
     chart.drawn = wanted;
+    place.dataset.points = series.count;
   } catch {
     if (!chart.plot) place.innerHTML = '<p class="trouble">This chart could not be loaded.</p>';
     await new Promise((resolve) => setTimeout(resolve, 3000));
