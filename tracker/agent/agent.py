@@ -53,6 +53,7 @@ class Agent:
             return False
         answer = self._send(parts)
         self._asked_s = time.monotonic()
+        self._room_bytes = min(MOST_PARTS_BYTES, self._room_bytes * 2)
         for part, said in zip(parts, answer["parts"]):
             self._took(part, said if isinstance(said, dict) else {})
         self._follow = list(_wanted(answer.get("follow")))

@@ -1,0 +1,136 @@
+"""The agent is root, and users own the job folders: nothing in there can make it show or touch what is not theirs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.agent.conftest import NOBODY, Node
+from tests.agent.faulty_server import FaultyServer
+from tests.conftest import wait_until
+
+SECRET = b'{"metrics":{"secret":1},"step":0}\n'
+
+
+@pytest.fixture
+def secret(node: Node) -> Path:
+    file = node.folder / "secret.jsonl"
+    file.write_bytes(SECRET)
+    file.chmod(0o600)
+    return file
+
+
+def _plant_symlink(folder: Path, secret: Path) -> None:
+    (folder / "evil.jsonl").symlink_to(secret)
+
+
+def _plant_hard_link(folder: Path, secret: Path) -> None:
+    os.link(secret, folder / "evil.jsonl")
+
+
+def _plant_own_hard_link(folder: Path, secret: Path) -> None:
+    os.chown(secret, NOBODY, NOBODY)
+    os.link(secret, folder / "evil.jsonl")
+
+
+def _plant_foreign_file(folder: Path, secret: Path) -> None:
+    (folder / "evil.jsonl").write_bytes(SECRET)
+
+
+def _plant_fifo(folder: Path, secret: Path) -> None:
+    os.mkfifo(folder / "evil.jsonl")
+    os.chown(folder / "evil.jsonl", NOBODY, NOBODY)
+
+
+def _plant_device(folder: Path, secret: Path) -> None:
+    subprocess.run(["mknod", folder / "evil.jsonl", "c", "1", "5"], check=True)
+    os.chown(folder / "evil.jsonl", NOBODY, NOBODY)
+
+
+def _plant_folder(folder: Path, secret: Path) -> None:
+    (folder / "evil.jsonl").mkdir()
+
+
+def _plant_odd_names(folder: Path, secret: Path) -> None:
+    for name in ("a b", "x" * 65, "ü", "a\nb", ".hidden", ""):
+        (folder / f"{name}.jsonl").write_bytes(SECRET)
+        os.chown(folder / f"{name}.jsonl", NOBODY, NOBODY)
+
+
+@pytest.mark.parametrize(
+    "plant",
+    [
+        _plant_symlink,
+        _plant_hard_link,
+        _plant_own_hard_link,
+        _plant_foreign_file,
+        _plant_fifo,
+        _plant_device,
+        _plant_folder,
+        _plant_odd_names,
+    ],
+)
+def test_what_a_user_planted_is_not_read_and_hinders_nobody(
+    node: Node, server: FaultyServer, secret: Path, plant: Callable[[Path, Path], None]
+) -> None:
+    node.write(range(3))
+    node.write(range(3), folder="dev.13")
+    plant(node.job(), secret)
+    node.ship()
+    assert sorted(server.files) == [("dev.12", "w1"), ("dev.13", "w1")]
+    assert b"secret" not in b"".join(server.files.values())
+
+
+def test_a_folder_that_is_a_symbolic_link_is_not_entered(node: Node, server: FaultyServer, secret: Path) -> None:
+    (node.spool / "jobs" / "dev.12").symlink_to(secret.parent)
+    (node.spool / "jobs" / "dev.13").write_bytes(SECRET)
+    node.write(range(2), folder="dev.14")
+    node.ship()
+    assert list(server.files) == [("dev.14", "w1")]
+
+
+def test_folders_with_other_names_are_left_alone(node: Node, server: FaultyServer) -> None:
+    for name in ("dev", "dev.012", "dev.-1", "local.12345x", "..dev.1", "a b.1", "dev.1.2"):
+        node.write(range(2), folder=name)
+    node.ship()
+    assert server.files == {}
+
+
+def test_releasing_removes_links_and_not_what_they_point_to(node: Node, server: FaultyServer, secret: Path) -> None:
+    server.release = {"dev.12", "dev.13"}
+    node.write(range(2))
+    (node.job() / "link").symlink_to(secret)
+    (node.job() / "dir-link").symlink_to(secret.parent)
+    node.write(range(2), folder="dev.13")
+    (node.job("dev.13") / "folder").mkdir()
+    with node.agent():
+        wait_until(lambda: not (node.spool / "jobs" / "dev.12").exists())
+    assert secret.read_bytes() == SECRET
+    assert (node.spool / "jobs" / "dev.13" / "folder").is_dir()
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o1777, 0o775])
+def test_a_spool_where_others_may_make_folders_is_refused(node: Node, server: FaultyServer, mode: int) -> None:
+    node.write(range(2))
+    (node.spool / "jobs").chmod(mode)
+    assert "chmod go-w" in node.ship(exit_code=1)
+    assert server.files == {}
+
+
+def test_a_spool_of_somebody_else_is_refused(node: Node, server: FaultyServer) -> None:
+    os.chown(node.spool / "jobs", NOBODY, NOBODY)
+    assert "chown 0" in node.ship(exit_code=1)
+    assert server.files == {}
+
+
+def test_a_million_files_do_not_hold_up_other_jobs(node: Node, server: FaultyServer) -> None:
+    for number in range(5000):  # as many as make the point in a test's time
+        (node.job() / f"f{number}.jsonl").touch()
+        os.chown(node.job() / f"f{number}.jsonl", NOBODY, NOBODY)
+    node.write(range(3), folder="dev.13")
+    node.ship()
+    assert server.steps("dev.13") == [0, 1, 2]
