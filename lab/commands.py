@@ -134,6 +134,7 @@ def demo(words: argparse.Namespace) -> int:
     if words.local or (not words.here and not debian.available()):
         return _demo_local(words)
     if words.here:
+        stages.require_slurm()
         lab.setup.set_up("samples")
         stage = stages.slurm_here
     else:

@@ -85,8 +85,11 @@ class Daemon:
             pid = int(self.pid_file.read_text())
         except (FileNotFoundError, ValueError):
             return None
-        # A pid file outlives a crash and its number may be another program's by now.
-        return pid if is_alive(pid) and environ_of(pid).get(MARK) == self.env[MARK] else None
+        if not is_alive(pid):
+            return None
+        # A pid file outlives a crash and its number may be another program's by now. A child's number is its own, and
+        # just after its start its environment cannot be read yet.
+        return pid if pid in _children or environ_of(pid).get(MARK) == self.env[MARK] else None
 
     def start(self) -> None:
         """Start it unless it runs."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import pwd
@@ -11,7 +12,6 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from lab.cluster import Cluster
@@ -24,7 +24,7 @@ from lab.verdict import Api
 READY_WITHIN_S = 60
 
 
-@contextmanager
+@contextlib.contextmanager
 def own_slurm(port: int | None) -> Iterator[tuple[Demo, str]]:
     """A fresh throwaway Slurm with tracker beside it, and alice to submit; all of it is gone afterwards."""
     with _only_demo():
@@ -66,12 +66,17 @@ def _hand_out_examples(folder: Path) -> None:
         path.chmod(0o755 if path.is_dir() else 0o644)
 
 
-@contextmanager
+def require_slurm() -> None:
+    """Raises LabError where no controller answers."""
+    with contextlib.suppress(FileNotFoundError, subprocess.TimeoutExpired):
+        if "UP" in _run(["scontrol", "ping"], timeout_s=10).stdout:
+            return
+    raise LabError("there is no working Slurm here: `sudo ./run demo` makes one, `./run demo --local` needs none")
+
+
+@contextlib.contextmanager
 def slurm_here(port: int | None) -> Iterator[tuple[Demo, str]]:
     """The Slurm that this machine belongs to, as the user who calls; its jobs must see this checkout and the home."""
-    ping = _run(["scontrol", "ping"]) if shutil.which("sbatch") else None
-    if not ping or "UP" not in ping.stdout:
-        raise LabError("there is no working Slurm here: `sudo ./run demo` makes one, `./run demo --local` needs none")
     with _server(port) as (home, api, login):
         env = {**os.environ, "PATH": f"{VENV}/bin:{os.environ['PATH']}", "TRACKER_HOME": str(home)}
         env.update(EXAMPLES=str(CHECKOUT / "examples"), HOME=str(home))
@@ -91,14 +96,14 @@ def _cluster_name(config: str) -> str:
     return next(value.strip() for name, _, value in pairs if name.strip() == "ClusterName")
 
 
-@contextmanager
+@contextlib.contextmanager
 def no_slurm(port: int | None) -> Iterator[tuple[Path, Api, str]]:
     """A server alone; gives its home, API and login link."""
     with _server(port) as served:
         yield served
 
 
-@contextmanager
+@contextlib.contextmanager
 def _server(port: int | None) -> Iterator[tuple[Path, Api, str]]:
     """`tracker up` of this checkout on a home of its own, which is removed afterwards."""
     tracker = str(VENV / "bin" / "tracker")
@@ -125,10 +130,17 @@ def _server(port: int | None) -> Iterator[tuple[Path, Api, str]]:
 
 
 def _run(
-    words: list[str], env: dict[str, str] | None = None, cwd: Path | None = None
+    words: list[str], env: dict[str, str] | None = None, cwd: Path | None = None, timeout_s: float = 60
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        words, env=env, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False
+        words,
+        env=env,
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
     )
 
 
@@ -138,7 +150,7 @@ def _answer(words: list[str], done: subprocess.CompletedProcess[str]) -> str:
     return done.stdout
 
 
-@contextmanager
+@contextlib.contextmanager
 def _only_demo() -> Iterator[None]:
     """Hold the demo's lock: a second demo would tear down the first one's cluster."""
     labs_root().mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -150,7 +162,7 @@ def _only_demo() -> Iterator[None]:
         yield
 
 
-@contextmanager
+@contextlib.contextmanager
 def _undisturbed() -> Iterator[None]:
     """Let no impatient second Ctrl-C leave half a cluster behind."""
     before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
