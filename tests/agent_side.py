@@ -48,4 +48,7 @@ def lines(folder: str, *messages: Any, writer: str = "w1", offset: int = 0) -> t
 
 def points(count: int, metric: str = "loss", first: int = 0) -> list[dict[str, Any]]:
     """Lines of points 1/(step+1)."""
-    return [{"metrics": {metric: 1 / (step + 1)}, "step": step, "time": 1.7e9 + step} for step in range(first, first + count)]
+    return [
+        {"metrics": {metric: 1 / (step + 1)}, "step": step, "time": 1.7e9 + step}
+        for step in range(first, first + count)
+    ]

@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psycopg2
 import pytest
 
 from tracker.store.database import Database
@@ -50,12 +51,16 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     os.chown(folder, owner.pw_uid, owner.pw_gid)
     as_owner = {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": [], "cwd": "/"}
     quiet = {"check": True, "stdout": subprocess.DEVNULL}
-    subprocess.run([bin_folder / "initdb", "-D", folder / "data", "-A", "trust", "-E", "UTF8", "-N"], **quiet, **as_owner)
+    subprocess.run(
+        [bin_folder / "initdb", "-D", folder / "data", "-A", "trust", "-E", "UTF8", "-N"], **quiet, **as_owner
+    )
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     options = ["-p", str(port), "-k", str(folder), "-h", "127.0.0.1", "-c", "fsync=off", "-c", "max_connections=200"]
-    server = subprocess.Popen([bin_folder / "postgres", "-D", folder / "data", *options], stderr=subprocess.DEVNULL, **as_owner)
+    server = subprocess.Popen(
+        [bin_folder / "postgres", "-D", folder / "data", *options], stderr=subprocess.DEVNULL, **as_owner
+    )
     ready = [bin_folder / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port)]
     wait_until(lambda: subprocess.run(ready, check=False).returncode == 0, what="PostgreSQL is ready")
     yield f"postgresql://postgres@127.0.0.1:{port}"
@@ -73,8 +78,6 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 def _new_database(postgres_url: str) -> str:
-    import psycopg2
-
     name = f"t{uuid.uuid4().hex}"
     connection = psycopg2.connect(f"{postgres_url}/postgres")
     connection.autocommit = True

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 import threading
 import time
+from datetime import datetime, timezone
 
 import pytest
-from tests.agent_side import ADMIN, NODE, Agent, hook, lines, points
 
+from tests.agent_side import ADMIN, NODE, Agent, hook, lines, points
+from tracker.actions.ingest import ingest
 from tracker.errors import BadManifest, Forbidden, NotFound
+from tracker.events import MAX_LINE_BYTES
 from tracker.store import logs, params, runs, series
 from tracker.store.database import Database
 from tracker.store.identity import Identity
@@ -125,10 +128,28 @@ def test_lines_that_are_none_of_ours_are_told_and_harm_nothing(db: Database) -> 
 
 
 def test_hostile_names_are_kept_harmlessly(db: Database) -> None:
-    names = ["a\0b", "<script>", "x" * 5000, "'; DROP TABLE runs; --", "‮evil", "\ud800".encode("utf-8", "replace").decode()]
-    Agent(db).send(lines(JOB, {"metrics": dict.fromkeys(names, 1.0), "step": 0}, {"event": "params", "params": {"\0": "\0"}}))
+    names = [
+        "a\0b",
+        "<script>",
+        "x" * 5000,
+        "'; DROP TABLE runs; --",
+        "‮evil",
+        "\ud800".encode("utf-8", "replace").decode(),
+    ]
+    Agent(db).send(
+        lines(JOB, {"metrics": dict.fromkeys(names, 1.0), "step": 0}, {"event": "params", "params": {"\0": "\0"}})
+    )
     kept = {one.metric for one in only_run(db).summary}
     assert {"ab", "<script>", "x" * 500} <= kept
+
+
+def test_a_line_without_an_end_is_passed_over(db: Database) -> None:
+    part, _ = lines(JOB)
+    endless = b"x" * MAX_LINE_BYTES
+    assert Agent(db).send((part, endless))["parts"][0] == {"offset": MAX_LINE_BYTES}
+    after = lines(JOB, *points(3), offset=MAX_LINE_BYTES)
+    Agent(db).send((after[0], b"x\n" + after[1]))
+    assert only_run(db).summary[0].count == 3
 
 
 def test_nested_params_become_paths(db: Database) -> None:
@@ -143,7 +164,9 @@ def test_nested_params_become_paths(db: Database) -> None:
 def test_a_run_outside_slurm_ends_as_its_script_says(db: Database) -> None:
     folder = f"local.{'a' * 32}"
     header = {"event": "writer", "version": 1, "argv": ["/x/train.py", "--lr", "1"], "time": 1.7e9, "rank": 0, "pid": 7}
-    Agent(db, cluster=None).send(lines(folder, header, *points(3), {"event": "finish", "exit_code": 1, "time": 1.7e9 + 4}))
+    Agent(db, cluster=None).send(
+        lines(folder, header, *points(3), {"event": "finish", "exit_code": 1, "time": 1.7e9 + 4})
+    )
     run = only_run(db)
     assert (run.state, run.state_source, run.exit_code, run.name) == ("FAILED", "client", 1, "train.py")
 
@@ -183,14 +206,17 @@ def test_the_end_of_the_output_is_followed_and_kept(db: Database) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"{}", b"x\n", b'{"version":1}\n', b'{"version":1,"agent":{},"parts":[]}\n', b"[" * 100_000 + b"\n"]
-    + [b'{"version":1,"agent":{"node":"n1"},"parts":[{"length":5}]}\nabc'],
+    [
+        b"",
+        b"{}",
+        b"x\n",
+        b'{"version":1}\n',
+        b'{"version":1,"agent":{},"parts":[]}\n',
+        b"[" * 100000 + b"\n",
+        b'{"version":1,"agent":{"node":"n1"},"parts":[{"length":5}]}\nabc',
+    ],
 )
 def test_a_request_that_is_not_understood_is_refused(db: Database, body: bytes) -> None:
-    from datetime import datetime, timezone
-
-    from tracker.actions.ingest import ingest
-
     with pytest.raises(BadManifest):
         ingest(db, NODE, body, datetime.now(timezone.utc), 1000)
 
@@ -205,10 +231,6 @@ def test_a_bad_part_is_answered_and_the_others_stand(db: Database) -> None:
 
 
 def test_who_may_only_read_cannot_deliver(db: Database) -> None:
-    from datetime import datetime, timezone
-
-    from tracker.actions.ingest import ingest
-
     with pytest.raises(Forbidden):
         ingest(db, Identity("bob", "user"), b"", datetime.now(timezone.utc), 1000)
 

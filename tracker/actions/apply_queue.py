@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import urllib.parse
 import uuid
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from tracker.actions import comments
 from tracker.slurm.queue import QueuedJob
 from tracker.store import attempts, experiments, logs, runs
 from tracker.store.database import Session
-from tracker.store.tables import Run
+from tracker.store.tables import Attempt, Run
 
 _FACTS_OF_HOOKS = (
     "job_id", "name", "state", "state_source", "started_at", "ended_at", "exit_code", "signal", "accounting_due",
 )  # fmt: skip
 _SAME = timedelta(seconds=1)
-COMMENT_MARK = "tracker:"
-"""A job's comment that begins so carries `experiment=…` for us."""
 
 
 def apply_queue(session: Session, cluster: str, jobs: Sequence[QueuedJob], now: datetime) -> None:
@@ -86,7 +84,7 @@ def _same(candidates: Sequence[Run], job: QueuedJob) -> Run | None:
 
 def _registered(session: Session, cluster: str, job: QueuedJob, now: datetime) -> Run:
     run = Run(
-        id=str(uuid.uuid4()), experiment_id=experiments.named(session, _experiment(job.comment), now).id,
+        id=str(uuid.uuid4()), experiment_id=experiments.named(session, experiments.DEFAULT, now).id,
         created_at=job.submitted_at or now, updated_at=now, state="PENDING", state_source="controller", cluster=cluster,
         job_id=job.job_id, array_job_id=job.array_job_id, array_task_id=job.array_task_id, restarts=0, gpus_requested=0,
         accounting_due=False,
@@ -94,13 +92,6 @@ def _registered(session: Session, cluster: str, job: QueuedJob, now: datetime) -
     session.add(run)
     session.flush()
     return run
-
-
-def _experiment(comment: str | None) -> str:
-    if not comment or not comment.startswith(COMMENT_MARK):
-        return experiments.DEFAULT
-    told = urllib.parse.parse_qs(comment[len(COMMENT_MARK) :])
-    return told.get("experiment", [experiments.DEFAULT])[0][:500] or experiments.DEFAULT
 
 
 def _apply(session: Session, run: Run, job: QueuedJob, now: datetime) -> None:
@@ -112,6 +103,7 @@ def _apply(session: Session, run: Run, job: QueuedJob, now: datetime) -> None:
         nodes_requested=job.node_count, work_dir=job.work_dir, command=job.command, restarts=job.restarts,
         name=run.name or job.name,
     )  # fmt: skip
+    different |= comments.apply(session, run, job.comment, now)
     if job.state == "PENDING":
         different |= _wait(session, run, job, again=job.restarts > before, now=now)
     elif job.state in ("RUNNING", "SUSPENDED"):
@@ -145,7 +137,7 @@ def _go_on(session: Session, run: Run, job: QueuedJob) -> bool:
         return False
     attempt = attempts.holding(known, started_at) or attempts.add(session, run.id, known, started_at, "RUNNING")
     attempt.started_at, attempt.ended_at, attempt.state = started_at, None, job.state or "RUNNING"
-    attempt.nodes = job.nodes or attempt.nodes
+    attempt.nodes = _nodes(job, attempt)
     run.ended_at = run.reason = run.exit_code = run.signal = None
     return runs.changes(run, state=job.state, state_source="controller", started_at=known[0].started_at)
 
@@ -158,13 +150,18 @@ def _end(session: Session, run: Run, job: QueuedJob) -> bool:
         attempt = attempts.holding(known, job.started_at)
         attempt = attempt or attempts.add(session, run.id, known, job.started_at, job.state or "")
         attempt.started_at, attempt.ended_at, attempt.state = job.started_at, job.ended_at, job.state or ""
-        attempt.nodes = job.nodes or attempt.nodes
+        attempt.nodes = _nodes(job, attempt)
     run.reason = job.reason
     run.accounting_due = True
     first = known[0].started_at if known else None
     return runs.changes(
         run, state=job.state, state_source="controller", ended_at=job.ended_at, started_at=first
     )  # fmt: skip
+
+
+def _nodes(job: QueuedJob, attempt: Attempt) -> str | None:
+    """The nodes of an attempt. A het job's leader knows only those of its own component; hooks tell of the others."""
+    return attempts.folded([job.nodes or "", attempt.nodes or ""]) if job.het_job_id else job.nodes or attempt.nodes
 
 
 def _expect_logs(session: Session, run: Run, job: QueuedJob) -> None:

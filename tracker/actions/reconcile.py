@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from tracker.actions import comments
 from tracker.slurm import states
 from tracker.slurm.accounting import Record, chains
 from tracker.store import attempts, experiments, runs
@@ -88,6 +89,7 @@ def _apply(session: Session, run: Run, chain: Sequence[Record], is_live: bool, n
         work_dir=last.work_dir, name=run.name or last.name,
         gpus_requested=last.gpu_count or run.gpus_requested, restarts=max(run.restarts, len(chain) - 1),
     )  # fmt: skip
+    comments.apply(session, run, last.comment, now)
     over = last.state in states.FINAL and not last.requeued and last.ended_at is not None
     if over and not is_live:
         reason = _canceller(last) if last.state == "CANCELLED" else None
@@ -110,7 +112,8 @@ def _apply_attempts(session: Session, run: Run, chain: Sequence[Record]) -> None
         attempt = attempts.holding(known, record.started_at)
         attempt = attempt or attempts.add(session, run.id, known, record.started_at, state)
         attempt.started_at, attempt.ended_at, attempt.state = record.started_at, record.ended_at, state
-        attempt.nodes = record.nodes or attempt.nodes
+        others = attempt.nodes if record.het_job_id else None  # accounting names each component's nodes apart
+        attempt.nodes = attempts.folded([record.nodes or "", others or ""]) or attempt.nodes
     session.flush()
     attempts.put_in_order(session, run.id)
 

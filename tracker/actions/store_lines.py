@@ -6,7 +6,7 @@ import uuid
 from datetime import datetime, timezone
 
 from tracker.actions.read_lines import Lines, read_lines
-from tracker.events import JobFolder
+from tracker.events import MAX_LINE_BYTES, JobFolder
 from tracker.store import experiments, params, runs, series, writers
 from tracker.store.database import Session
 from tracker.store.tables import Run, Writer
@@ -28,7 +28,7 @@ def store_lines(
     """
     run = run_of(session, folder, now) or _registered(session, folder, user, now)
     writer = writers.lock(session, run.id, writer_name)
-    end = raw.rfind(b"\n") + 1
+    end = raw.rfind(b"\n") + 1 or (len(raw) if len(raw) >= MAX_LINE_BYTES else 0)  # a line that long is rejected
     if offset_bytes != writer.offset_bytes or not end:
         return writer.offset_bytes
     said = read_lines(raw[:end], now_s=now.timestamp(), next_step=writer.next_step)

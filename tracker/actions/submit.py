@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shlex
 import sys
-import urllib.parse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -14,7 +13,7 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
-from tracker.actions.apply_queue import COMMENT_MARK
+from tracker.actions import comments
 from tracker.errors import BadInput
 from tracker.slurm import commands
 
@@ -44,11 +43,10 @@ class Submission:
         name = self.name or _name_of(self.command)
         if not _NAME.match(name):
             raise BadInput(f"{name!r} is no name for a job: letters, digits, spaces and `.@+-_` make one.")
-        comment = COMMENT_MARK + urllib.parse.urlencode({"experiment": self.experiment}) if self.experiment else ""
         values = _values(self.template, manifest, self.options)
-        return _environment().from_string(_text(f"{self.template}.sbatch.j2")).render(
-            **values, name=shlex.quote(name), comment=comment, command=shlex.join(self.command)
-        )  # fmt: skip
+        values |= {"name": shlex.quote(name), "comment": comments.comment(self.experiment)}
+        template = _environment().from_string(_text(f"{self.template}.sbatch.j2"))
+        return template.render(**values, command=shlex.join(self.command))
 
 
 def submit_job(submission: Submission, directory: Path) -> int:

@@ -1,0 +1,134 @@
+"""Every end that Slurm gives is shown as Slurm's accounting shows it."""
+
+from __future__ import annotations
+
+from tests.conftest import wait_until
+from tests.e2e.conftest import Site
+
+LOG_FOR_EVER = (
+    "exec python -c 'import time,tracker\nfor i in range(10000): tracker.log({\"x\": i}, i); time.sleep(0.05)'"
+)
+
+
+def check_against_accounting(site: Site, job: int | str, *states: str) -> None:
+    """The run's attempts are accounting's records, and its state is the last one's."""
+    run = site.await_truth(job)
+    records = site.accounting(job)
+    assert [row[0].split()[0] for row in records] == list(states)
+    assert run["state"] == states[-1]
+    assert [attempt["state"] for attempt in run["attempts"]] == list(states)
+    assert [attempt["number"] for attempt in run["attempts"]] == list(range(1, len(states) + 1))
+
+
+def test_a_failing_script(site: Site) -> None:
+    job = site.sbatch("exit 3")
+    check_against_accounting(site, job, "FAILED")
+    assert (site.run(job) or {})["exit_code"] == 3
+
+
+def test_a_script_killed_by_a_signal(site: Site) -> None:
+    job = site.sbatch("kill -SEGV $$")
+    check_against_accounting(site, job, "FAILED")
+    assert (site.run(job) or {})["signal"] == 11
+
+
+def test_a_job_cancelled_while_it_runs(site: Site) -> None:
+    job = site.sbatch(LOG_FOR_EVER)
+    wait_until(lambda: (site.run(job) or {}).get("summary"))
+    assert site.cluster.run_as("alice", ["scancel", str(job)]).returncode == 0
+    check_against_accounting(site, job, "CANCELLED")
+    assert (site.run(job) or {})["reason"] == "by alice"
+
+
+def test_a_job_cancelled_while_it_waits(site: Site) -> None:
+    job = site.sbatch("true", "--begin=now+1hour")
+    waiting = site.await_state(job, "PENDING")
+    assert (waiting["state_source"], waiting["reason"], waiting["attempts"]) == ("controller", "BeginTime", [])
+    site.as_root("scancel", str(job))
+    run = site.await_truth(job)
+    assert (run["state"], run["reason"], run["attempts"], run["started_at"]) == ("CANCELLED", "by root", [], None)
+
+
+def test_a_job_that_wants_too_much_memory(site: Site) -> None:
+    job = site.sbatch("exec python -c 'x = bytearray(300_000_000); import time; time.sleep(5)'", "--mem=60M")
+    run = site.await_truth(job)
+    assert [run["state"]] == [row[0] for row in site.accounting(job)]
+    assert run["state"] == ("OUT_OF_MEMORY" if site.cluster.memory.cgroups else "COMPLETED")
+
+
+def test_a_requeued_job_goes_on_in_the_same_run(site: Site) -> None:
+    script = (
+        "exec python -c 'import time,tracker\n"
+        "first = 30 if tracker.current_run().attempt > 1 else 0\n"
+        'for i in range(first, 60): tracker.log({"x": i}, i); time.sleep(0.1)\''
+    )
+    job = site.sbatch(script, "--requeue", "--gres=gpu:1")
+    wait_until(lambda: ((site.run(job) or {}).get("summary") or {}).get("x", {}).get("count", 0) >= 30)
+    before = site.run(job) or {}
+    site.as_root("scontrol", "requeue", str(job))
+    site.await_state(job, "PENDING")
+    site.await_truth(job, within_s=60)
+    check_against_accounting(site, job, "REQUEUED", "COMPLETED")
+    run = site.run(job) or {}
+    assert run["id"] == before["id"]
+    assert all(attempt["gpus"] for attempt in run["attempts"])
+    assert site.series(run, "x")["x"][-1] == 59
+
+
+def test_every_task_of_an_array_is_a_run(site: Site) -> None:
+    job = site.sbatch(
+        'tracker log task=$SLURM_ARRAY_TASK_ID --step 0; [ "$SLURM_ARRAY_TASK_ID" != 2 ]', "--array=0-3%2"
+    )
+    ends = {task: site.await_truth(f"{job}_{task}") for task in range(4)}
+    assert [ends[task]["state"] for task in range(4)] == ["COMPLETED", "COMPLETED", "FAILED", "COMPLETED"]
+    for task, run in ends.items():
+        assert (run["array_job_id"], run["array_task_id"]) == (job, task)
+        wait_until(lambda task=task: (site.run(f"{job}_{task}") or {})["summary"].get("task", {}).get("last") == task)
+    mine = [run for run in site.api(f"/runs?q={job}")["items"] if run["array_job_id"] == job]
+    assert len(mine) == 4
+
+
+def test_array_tasks_cancelled_before_their_start(site: Site) -> None:
+    job = site.sbatch("sleep 1", "--array=5-7", "--begin=now+1hour")
+    site.await_state(f"{job}_7", "PENDING")
+    site.as_root("scancel", str(job))
+    assert {site.await_truth(f"{job}_{task}")["state"] for task in (5, 6, 7)} == {"CANCELLED"}
+
+
+def test_two_nodes_are_one_run(site: Site) -> None:
+    job = site.sbatch(
+        "srun tracker log rank=$SLURM_PROCID --step 0", "--nodes=2", "--ntasks-per-node=2", "--gres=gpu:1"
+    )
+    check_against_accounting(site, job, "COMPLETED")
+    wait_until(lambda: len((site.run(job) or {})["attempts"][0]["gpus"]) == 2)
+    (attempt,) = (site.run(job) or {})["attempts"]
+    assert attempt["nodes"] == ["test-n1", "test-n2"]
+    assert [(gpu["node"], gpu["index"]) for gpu in attempt["gpus"]] == [("test-n1", 0), ("test-n2", 0)]
+    wait_until(lambda: (site.run(job) or {})["summary"].get("rank", {}).get("count") == 4)
+
+
+def test_a_heterogeneous_job_is_one_run(site: Site) -> None:
+    job = site.sbatch("#SBATCH -n1 -w test-n1\n#SBATCH hetjob\n#SBATCH -n1 -w test-n2\nsleep 1")
+    run = site.await_truth(job)
+    assert (run["state"], run["het_job_id"]) == ("COMPLETED", job)
+    assert site.run(job + 1) is None
+    wait_until(lambda: (site.run(job) or {})["attempts"][0]["nodes"] == ["test-n1", "test-n2"])
+
+
+def test_srun_without_a_batch_script(site: Site) -> None:
+    answer = site.cluster.run_as(
+        "alice", ["srun", "bash", "-c", "tracker log x=1 --step 0; echo $SLURM_JOB_ID; exit 4"]
+    )
+    job = int(answer.stdout.split()[0])
+    check_against_accounting(site, job, "FAILED")
+    wait_until(lambda: (site.run(job) or {})["summary"].get("x"))
+
+
+def test_a_job_at_its_time_limit(site: Site) -> None:
+    job = site.sbatch(LOG_FOR_EVER, "--time=1")
+    site.await_truth(job, within_s=120)
+    check_against_accounting(site, job, "TIMEOUT")
+
+
+def test_no_node_was_drained_by_all_this(site: Site) -> None:
+    assert site.as_root("sinfo", "-h", "-R", "-o", "%n %E").strip() == ""
