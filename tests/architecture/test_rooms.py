@@ -52,6 +52,13 @@ def test_the_wheel_holds_the_package_and_nothing_else(tmp_path: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names if ".dist-info/" not in name}
     assert tops == {"tracker", "web", "slurm_hooks", "sbatch_templates"}
-    needed = {"slurm_hooks/prolog.sh", "sbatch_templates/train.sbatch.j2", "tracker/py.typed", "web/templates/base.html"}
+    needed = {
+        "slurm_hooks/prolog.sh",
+        "sbatch_templates/train.sbatch.j2",
+        "tracker/py.typed",
+        "web/templates/base.html",
+    }
     assert needed <= set(names)
-    assert any(name.startswith("web/static/vendor/") for name in names), "run ./run setup: the page's scripts are missing"
+    assert any(name.startswith("web/static/vendor/") for name in names), (
+        "run ./run setup: the page's scripts are missing"
+    )
