@@ -1,0 +1,1 @@
+"""Benchmarks: `./run bench NAME` measures, docs/benchmarks.md tells what was measured."""
