@@ -14,10 +14,16 @@ from pathlib import Path
 
 import psycopg2
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 
 from tracker.store.database import Database
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--screenshots FOLDER` keeps the pictures that the README shows."""
+    parser.addoption("--screenshots", metavar="FOLDER", help="write the README's pictures there")
 
 
 def wait_until(true: Callable[[], object], within_s: float = 20, pause_s: float = 0.05, what: str = "") -> object:
@@ -93,3 +99,14 @@ def db(database_url: str) -> Iterator[Database]:
     database.upgrade()
     yield database
     database.close()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+        )
+        yield browser
+        browser.close()

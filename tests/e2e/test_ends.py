@@ -84,6 +84,7 @@ def test_every_task_of_an_array_is_a_run(site: Site) -> None:
     for task, run in ends.items():
         assert (run["array_job_id"], run["array_task_id"]) == (job, task)
         wait_until(lambda task=task: (site.run(f"{job}_{task}") or {})["summary"].get("task", {}).get("last") == task)
+    wait_until(lambda: site.log(ends[3]) == "task 3\n")
     mine = [run for run in site.api(f"/runs?q={job}")["items"] if run["array_job_id"] == job]
     assert len(mine) == 4
 

@@ -108,10 +108,11 @@ def _log(delivery: _Delivery, part: Part, blob: bytes) -> dict[str, Any]:
         raise BadInput("A log is `stdout` or `stderr` of a known job.")
     problem = text(part.get("error"))
     if problem:
-        logs.unreadable(delivery.session, run, stream, problem)
+        logs.unreadable(delivery.session, run, stream, problem, delivery.now)
     else:
-        keep, eof = delivery.log_tail_bytes, part.get("eof") is True
-        logs.store(delivery.session, run, stream, _size(part.get("offset")), blob, eof=eof, keep_bytes=keep)
+        offset, eof = _size(part.get("offset")), part.get("eof") is True
+        keep, now = delivery.log_tail_bytes, delivery.now
+        logs.store(delivery.session, run, stream, offset, blob, eof=eof, now=now, keep_bytes=keep)
     return {"stored": True}
 
 

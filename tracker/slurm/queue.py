@@ -88,8 +88,11 @@ def _output(row: dict[str, str], stream: str) -> str | None:
     facts |= {"N": row["BatchHost"], "n": "0", "t": "0", "s": "batch"}
     if whole(row["ArrayTaskID"]) is not None:
         facts["a"] = row["ArrayTaskID"]
-    path = given(row[stream])
-    return output_path(path, facts, given(row["WorkDir"])) if path else None
+    pattern = given(row[stream])
+    if pattern and "a" in facts and pattern.endswith(f"/slurm-{row['JobID']}.out"):
+        # squeue 22.05 names the default file of a plain job for array tasks, too; sbatch writes another one.
+        pattern = pattern[: -len(f"{row['JobID']}.out")] + "%A_%a.out"
+    return output_path(pattern, facts, given(row["WorkDir"])) if pattern else None
 
 
 def parse_queue(answer: str, separator: str) -> list[QueuedJob]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from sqlalchemy import exists, or_, select
 from sqlalchemy.orm import Session
@@ -10,6 +11,8 @@ from sqlalchemy.orm import Session
 from tracker.errors import NotFound
 from tracker.store.runs import LIVE_STATES
 from tracker.store.tables import HookEvent, Log, Run
+
+SETTLED_AFTER = timedelta(seconds=5)
 
 
 @dataclass(frozen=True)
@@ -53,11 +56,20 @@ def followed(session: Session, cluster: str, node: str | None) -> list[tuple[Log
 
 
 def store(
-    session: Session, run: Run, stream: str, offset_bytes: int, content: bytes, *, eof: bool, keep_bytes: int
+    session: Session,
+    run: Run,
+    stream: str,
+    offset_bytes: int,
+    content: bytes,
+    *,
+    eof: bool,
+    now: datetime,
+    keep_bytes: int,
 ) -> None:
     """Keep the last `keep_bytes` of a stream, given bytes of its file from `offset_bytes`.
 
-    At `eof` of an ended run it is complete.
+    It is complete when its file ends here and the run has been over for a while: a file that was read in the last
+    moments of the job may have grown since.
     """
     log = session.get(Log, (run.id, stream))
     if log is None:
@@ -68,15 +80,19 @@ def store(
         log.content = joined[-keep_bytes:]
         log.offset_bytes = offset_bytes + len(content) - len(log.content)
     log.problem = None
-    log.complete = eof and run.state not in LIVE_STATES
+    log.complete = eof and _is_settled(run, now)
 
 
-def unreadable(session: Session, run: Run, stream: str, problem: str) -> None:
+def _is_settled(run: Run, now: datetime) -> bool:
+    return run.state not in LIVE_STATES and (run.ended_at is None or run.ended_at + SETTLED_AFTER < now)
+
+
+def unreadable(session: Session, run: Run, stream: str, problem: str, now: datetime) -> None:
     """Say why a stream cannot be read. It is not asked for again once the run has ended."""
     log = session.get(Log, (run.id, stream))
     if log is not None:
         log.problem = problem[:500]
-        log.complete = run.state not in LIVE_STATES
+        log.complete = _is_settled(run, now)
 
 
 def tail(session: Session, run_id: str, stream: str, lines: int) -> LogTail:
