@@ -77,7 +77,8 @@ def test_a_requeued_job_goes_on_in_the_same_run(site: Site) -> None:
 
 def test_every_task_of_an_array_is_a_run(site: Site) -> None:
     job = site.sbatch(
-        'tracker log task=$SLURM_ARRAY_TASK_ID --step 0; [ "$SLURM_ARRAY_TASK_ID" != 2 ]', "--array=0-3%2"
+        'echo task $SLURM_ARRAY_TASK_ID; tracker log task=$SLURM_ARRAY_TASK_ID --step 0; [ "$SLURM_ARRAY_TASK_ID" != 2 ]',
+        "--array=0-3%2",
     )
     ends = {task: site.await_truth(f"{job}_{task}") for task in range(4)}
     assert [ends[task]["state"] for task in range(4)] == ["COMPLETED", "COMPLETED", "FAILED", "COMPLETED"]
