@@ -39,6 +39,7 @@ class Cluster:
         gpus: int | None = None,
         slurm: str | None = None,
         port: int | None = None,
+        bare: bool | None = None,
         say: Callable[[str], None] = print,
     ) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9]{0,15}", name):
@@ -46,7 +47,7 @@ class Cluster:
         self.at: Place = place(name)
         self.say = say
         self._port = port
-        self._wanted = {"nodes": nodes, "gpus": gpus, "slurm": slurm}
+        self._wanted = {"nodes": nodes, "gpus": gpus, "slurm": slurm, "bare": bare}
         self._check_wanted()
 
     def _check_wanted(self) -> None:
@@ -78,15 +79,17 @@ class Cluster:
         with self._alone():
             users.make_users()
             memory = self._settle()
-            self._install(memory)
+            if not memory.bare:
+                self._install(memory)
             self._step("munge", lambda: slurm_daemons.start_munged(self.at))
             self._step("MariaDB", lambda: accounting.start_mariadb(self.at))
             self._step("slurmdbd", lambda: accounting.start_slurmdbd(self.at, self._root_env()))
             self._step("accounts", self._make_accounts)
             self._step("slurmctld", lambda: slurm_daemons.start_slurmctld(self.at, self._root_env()))
             self._step(f"{memory.nodes} slurmd", lambda: self._start_slurmds(memory))
-            self._step("tracker server", self.start_server)
-            self._step(f"{memory.nodes} agents", self._start_agents)
+            if not memory.bare:
+                self._step("tracker server", self.start_server)
+                self._step(f"{memory.nodes} agents", self._start_agents)
 
     def _install(self, memory: Memory) -> None:
         """Put this checkout's tracker and its hooks in place; what runs of an older one is stopped first."""
@@ -178,14 +181,18 @@ class Cluster:
 
     def _daemons(self) -> list[Daemon]:
         """All daemons, in the order in which they start."""
-        first = [slurm_daemons.munged(self.at), accounting.mariadb(self.at), accounting.slurmdbd(self.at)]
-        return [
-            *first,
+        slurm = [
+            slurm_daemons.munged(self.at),
+            accounting.mariadb(self.at),
+            accounting.slurmdbd(self.at),
             slurm_daemons.slurmctld(self.at),
             *(slurm_daemons.slurmd(self.at, node) for node in self.nodes),
-            beside.server(self.at, self.memory),
-            *(beside.agent(self.at, self.memory, node) for node in self.nodes),
         ]
+        memory = self.memory
+        if memory.bare:
+            return slurm
+        agents = [beside.agent(self.at, memory, node) for node in self.nodes]
+        return [*slurm, beside.server(self.at, memory), *agents]
 
     def status(self) -> list[DaemonState]:
         """Each daemon and its process, in the order in which they start."""
@@ -198,6 +205,8 @@ class Cluster:
         memory = recall(self.at)
         if not memory:
             raise LabError(f"there is no cluster {self.at.name} yet: `./run cluster up` makes it")
+        if memory.bare:
+            return {"SLURM_CONF": str(self.at.slurm_conf), "PATH": SLURM_PATH}
         return {
             "SLURM_CONF": str(self.at.slurm_conf),
             "PATH": f"{self.at.venv}/bin:{SLURM_PATH}",

@@ -143,7 +143,11 @@ def demo(words: argparse.Namespace) -> int:
         stage = stages.own_slurm
     with stage(words.port) as (played, login):
         print(f"the page: {login}", flush=True)
-        good = report(played.follow(played.submit()))
+        jobs = played.submit()
+        try:
+            good = report(played.follow(jobs))
+        finally:
+            played.cancel(jobs)
         if not words.once:
             stages.wait_for_ctrl_c(login)
     return 0 if good or not words.once else 1

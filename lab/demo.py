@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from lab.place import LabError
@@ -41,6 +42,11 @@ class Demo:
             words = ["sbatch", "--parsable", *self.options, f"examples/{sample.script}"]
             jobs[int(self.ask(words).split(";")[0])] = sample
         return jobs
+
+    def cancel(self, jobs: dict[int, Sample]) -> None:
+        """Cancel what is left of the jobs."""
+        with suppress(LabError):  # Slurm has forgotten jobs that ended long ago
+            self.ask(["scancel", *map(str, jobs)])
 
     def follow(self, jobs: dict[int, Sample]) -> list[Verdict]:
         """Watch the jobs until all have ended and the tracker has settled; the verdict on each run."""

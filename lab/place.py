@@ -104,6 +104,7 @@ class Memory:
     nodes: int = 2
     gpus: int = 2
     slurm: str = "22.05"
+    bare: bool = False  # Slurm alone, without tracker beside it
     cgroups: bool = True
     ports: dict[str, int] = field(default_factory=dict)
 

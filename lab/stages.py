@@ -70,8 +70,16 @@ def require_slurm() -> None:
     """Raises LabError where no controller answers."""
     with contextlib.suppress(FileNotFoundError, subprocess.TimeoutExpired):
         if "UP" in _run(["scontrol", "ping"], timeout_s=10).stdout:
+            _require_no_hooks()
             return
     raise LabError("there is no working Slurm here: `sudo ./run demo` makes one, `./run demo --local` needs none")
+
+
+def _require_no_hooks() -> None:
+    hook = Path(_setting("TaskProlog", _run(["scontrol", "show", "config"]).stdout))
+    with contextlib.suppress(OSError):
+        if "TRACKER_SPOOL" in hook.read_text():
+            raise LabError(f"this Slurm has tracker's hooks ({hook}): its jobs are seen on its own page already")
 
 
 @contextlib.contextmanager
@@ -88,12 +96,13 @@ def slurm_here(port: int | None) -> Iterator[tuple[Demo, str]]:
         gpus = "gpu" in ask(["sinfo", "-h", "-o", "%G"])
         nodes = len(set(ask(["sinfo", "-h", "-N", "-o", "%N"]).split()))
         options = () if gpus else ("--gres=none",)
-        yield Demo(_cluster_name(ask(["scontrol", "show", "config"])), ask, api, nodes, options), login
+        yield Demo(_setting("ClusterName", ask(["scontrol", "show", "config"])), ask, api, nodes, options), login
 
 
-def _cluster_name(config: str) -> str:
+def _setting(name: str, config: str) -> str:
+    """A value in the answer of `scontrol show config`."""
     pairs = (line.partition("=") for line in config.splitlines())
-    return next(value.strip() for name, _, value in pairs if name.strip() == "ClusterName")
+    return next((value.strip() for key, _, value in pairs if key.strip() == name), "")
 
 
 @contextlib.contextmanager

@@ -36,12 +36,24 @@ def test_the_demo_ends_well_and_tears_everything_down(run: Run) -> None:
     assert everything_is_gone()
 
 
-def test_the_demo_on_the_slurm_that_is_here_needs_no_root(repaired_checkout: Path, cluster: Cluster) -> None:
+def test_the_demo_on_the_slurm_that_is_here_needs_no_root(repaired_checkout: Path) -> None:
+    cluster = Cluster("barelab", nodes=1, gpus=0, bare=True)
+    cluster.remove()
+    cluster.up()
     env = {"SLURM_CONF": str(cluster.at.slurm_conf)}
-    answer = as_alice(repaired_checkout, "./run", "demo", "--here", "--once", env=env, timeout_s=280)
+    answer = as_alice(repaired_checkout, "./run", "demo", "--here", "--once", env=env, timeout_s=250)
+    cluster.remove()
     assert answer.returncode == 0, answer.stdout + answer.stderr
     assert "this cluster has 1 node" in answer.stdout
     assert "all as Slurm has them, all points there" in answer.stdout
+    assert not list(Path("/home/alice").glob(".tracker-demo-*"))
+
+
+def test_the_demo_does_not_disturb_a_slurm_that_has_trackers_hooks(checkout_of_alice: Path, cluster: Cluster) -> None:
+    env = {"SLURM_CONF": str(cluster.at.slurm_conf)}
+    answer = as_alice(checkout_of_alice, "./run", "demo", "--here", env=env)
+    assert answer.returncode == 1
+    assert "this Slurm has tracker's hooks" in answer.stderr
 
 
 def test_the_demo_without_slurm_runs_local_processes(repaired_checkout: Path) -> None:
