@@ -120,7 +120,7 @@ def _logging(place: Path) -> Table:
         for scalars, encoder in random.sample(list(found), len(found)):
             spool = _spool(place, f"log-{number}-{scalars}-{encoder}")
             code = (NO_ORJSON if encoder == "json" else "") + LOG
-            answer = _answer(code, spool, scalars, BLOCKS, CALLS_A_BLOCK, spool.parent / "eighty")
+            answer = _answer(code, spool, str(scalars), str(BLOCKS), str(CALLS_A_BLOCK), spool.parent / "eighty")
             _check_all_is_there(spool, answer, encoder)
             found[scalars, encoder].append(answer)
     writes = [answer["write"] for answers in found.values() for answer in answers]

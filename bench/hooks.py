@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import random
+import re
 import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from bench import _processes
 from bench._figures import Row, Table, measured, median, p99, play, progress, ratio
@@ -18,9 +21,11 @@ from tracker.cli import hook_files
 
 CALLS = 200
 SHELL = "/bin/sh -c :"
-ROUNDS = 10
-TASKS = 60
+ROUNDS = 5
+TASKS = 120
 BAR_MS = 10.0
+NO_HOOKS = "no hooks"
+EVERYTHING = "our hooks, agents and server"
 
 # What slurmd gives a Prolog, and nothing else. The user is root, as the benchmark starts all programs alike.
 HOOK_ENV = {
@@ -41,6 +46,19 @@ HOOK_ENV = {
     "SLURM_JOB_STDOUT": "/home/alice/experiments/mnist/slurm-4711.out",
     "SLURM_CONF": "/etc/slurm/slurm.conf",
 }
+
+
+_LOGGED = re.compile(
+    r"\[(?P<time>\S+)\] (?:sched|_job_complete|sched/backfill: _start_job): "
+    r"(?:Allocate |Started )?JobId=(?P<task>\d+_\d+)\(\d+\) (?P<done>done)?"
+)
+
+
+class ArrayTimes(NamedTuple):
+    """What an array achieved, and its middle task: from its allocation to the end of its script."""
+
+    jobs_per_s: float
+    task_ms: float
 
 
 def measure() -> list[Table]:
@@ -85,25 +103,44 @@ def _hook_row(name: str, costs: list[_processes.Cost], shell: list[_processes.Co
 
 
 def _jobs_per_second(cluster: Cluster) -> Table:
-    """Run the same array without tracker, with its hooks, and with all of it, in turns."""
+    """Run the same array with hooks and without, in turns."""
     ours = (cluster.at.etc / "hooks.conf").read_text()
+    hooks = {NO_HOOKS: "# none\n", "empty hooks": _empty_hooks(cluster), "our hooks": ours, EVERYTHING: ours}
+    found: dict[str, list[ArrayTimes]] = {name: [] for name in hooks}
     _server_and_agents(cluster, run=False)
-    found: dict[str, list[float]] = {"no hooks": [], "hooks": [], "hooks, agents and server": []}
     for number in range(ROUNDS):
-        progress(f"  round {number + 1} of {ROUNDS}: three arrays of {TASKS} tasks")
-        for name in random.sample(list(found), len(found)):
-            _set_hooks(cluster, "# none\n" if name == "no hooks" else ours)
-            if name == "hooks, agents and server":
+        progress(f"  round {number + 1} of {ROUNDS}: {len(hooks)} arrays of {TASKS} tasks")
+        for name in random.sample(list(hooks), len(hooks)):
+            _set_hooks(cluster, hooks[name])
+            if name == EVERYTHING:
                 _server_and_agents(cluster, run=True)
                 found[name].append(_array(cluster))
                 _server_and_agents(cluster, run=False)
             else:
                 found[name].append(_array(cluster))
-                _check_events(cluster, 0 if name == "no hooks" else 2 * TASKS)
+                _check_events(cluster, 2 * TASKS if hooks[name] == ours else 0)
             _empty_spools(cluster)
-    bare = found["no hooks"]
-    rows = [measured(name, rates, "jobs/s", **{"÷ no hooks": ratio(rates, bare)}) for name, rates in found.items()]
-    return Table(f"Arrays of {TASKS} tasks that run `true`, on 2 nodes with 8 CPUs each", rows)
+    rows = [_array_row(name, times, found[NO_HOOKS]) for name, times in found.items()]
+    return Table(f"{ROUNDS} arrays of {TASKS} tasks that run `true`, on 2 nodes with 8 CPUs each", rows)
+
+
+def _array_row(name: str, times: list[ArrayTimes], bare: list[ArrayTimes]) -> Row:
+    rates, tasks_ms = [one.jobs_per_s for one in times], [one.task_ms for one in times]
+    row = measured(name, rates, "jobs/s")
+    row["rate ÷ no hooks"] = ratio(rates, [one.jobs_per_s for one in bare])
+    row["a task, median ms"] = median(tasks_ms)
+    row["task ÷ no hooks"] = ratio(tasks_ms, [one.task_ms for one in bare])
+    return row
+
+
+def _empty_hooks(cluster: Cluster) -> str:
+    """Make hooks that do nothing; gives the lines of slurm.conf, which are those of our hooks but for the folder."""
+    folder = cluster.at.root / "empty"
+    folder.mkdir()
+    for script in hook_files.HOOKS.values():
+        (folder / script).write_text("#!/bin/sh\nexit 0\n")
+        (folder / script).chmod(0o755)
+    return "\n".join(hook_files.slurm_conf_lines(folder)) + "\n"
 
 
 def _set_hooks(cluster: Cluster, text: str) -> None:
@@ -113,13 +150,31 @@ def _set_hooks(cluster: Cluster, text: str) -> None:
         raise LabError(f"scontrol reconfigure failed: {answer.stderr.strip()}")
 
 
-def _array(cluster: Cluster) -> float:
-    """Jobs per second of one array, from sbatch until the last Epilog is done."""
-    started_s = time.perf_counter()
+def _array(cluster: Cluster) -> ArrayTimes:
+    """Run an array until its last Epilog is done."""
     words = [f"--array=1-{TASKS}", "--ntasks=1", "--output=/dev/null"]
     job = cluster.sbatch("alice", *words, script="#!/bin/sh\ntrue\n")
     _wait(lambda: not cluster.run_as("root", ["squeue", "-h", "-j", str(job)]).stdout.strip(), f"array {job} ends")
-    return TASKS / (time.perf_counter() - started_s)
+    began, done = _task_times(cluster.at.log / "slurmctld.log", job)
+    if not len(began) == len(done) == TASKS:
+        raise LabError(f"slurmctld's log has {len(began)} starts and {len(done)} ends of the {TASKS} tasks of {job}")
+    took_s = (max(done.values()) - min(began.values())).total_seconds()
+    tasks_ms = [(done[task] - began[task]).total_seconds() * 1000 for task in began]
+    return ArrayTimes(TASKS / took_s, median(tasks_ms))
+
+
+def _task_times(log: Path, job: int) -> tuple[dict[str, datetime], dict[str, datetime]]:
+    """When the controller allocated each task of an array, and when its script had ended, to the millisecond."""
+    began: dict[str, datetime] = {}
+    done: dict[str, datetime] = {}
+    for said in _LOGGED.finditer(log.read_text(errors="replace")):
+        at = datetime.fromisoformat(said["time"])
+        if said["task"].startswith(f"{job}_"):
+            if said["done"]:
+                done[said["task"]] = at
+            else:
+                began.setdefault(said["task"], at)
+    return began, done
 
 
 def _check_events(cluster: Cluster, wanted: int) -> None:
