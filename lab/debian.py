@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,6 +38,8 @@ POLICY = Path("/usr/sbin/policy-rc.d")
 POLICY_SAVED = Path("/usr/sbin/policy-rc.d.before-tracker-lab")
 POLICY_MARK = "# tracker-lab: no service starts while its packages are installed"
 NO_MAIN_CLUSTER = Path("/etc/postgresql-common/createcluster.d/tracker-lab.conf")
+DPKG_LOCK = Path("/var/lib/dpkg/lock")
+DPKG_PATIENCE_S = 300
 ROOM_NEEDED_BYTES = 2_000_000_000
 
 
@@ -58,6 +62,7 @@ def install(packages: Sequence[str], log: Path) -> None:
         raise LabError("Debian packages need 2 GB of free disk space in /usr and /var: make room and start again")
     env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
     apt = ["apt-get", "-q", "-y", "-o", "DPkg::Lock::Timeout=300", "-o", "Acquire::Retries=3"]
+    _wait_for_dpkg()
     with nothing_starts():
         repair = [["dpkg", "--configure", "-a", "--force-confdef", "--force-confold"]]
         run_step("list of Debian packages", [*repair, [*apt, "update"]], log=log, env=env)
@@ -75,11 +80,31 @@ def _disable(packages: Sequence[str]) -> None:
 
 def restore_policy() -> None:
     """Put back what an interrupted installation left changed. Nothing to do otherwise."""
-    if POLICY.exists() and POLICY_MARK in POLICY.read_text(errors="replace"):
+    if not (POLICY_SAVED.exists() or NO_MAIN_CLUSTER.exists() or _is_ours(POLICY)):
+        return
+    _wait_for_dpkg()  # it outlives an apt-get that was killed, and must not start a service either
+    if _is_ours(POLICY):
         POLICY.unlink()
     if POLICY_SAVED.exists() and not POLICY.exists():
         POLICY_SAVED.rename(POLICY)
     NO_MAIN_CLUSTER.unlink(missing_ok=True)
+
+
+def _is_ours(policy: Path) -> bool:
+    return policy.exists() and POLICY_MARK in policy.read_text(errors="replace")
+
+
+def _wait_for_dpkg() -> None:
+    with DPKG_LOCK.open("a") as lock:
+        for waited in range(DPKG_PATIENCE_S):
+            try:
+                fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except (BlockingIOError, PermissionError):  # held by a dpkg at work
+                if not waited:
+                    print("  another program is installing packages; waiting for it", flush=True)
+                time.sleep(1)
+    raise LabError("another program is installing packages: wait until it is done and start again")
 
 
 @contextmanager

@@ -36,7 +36,7 @@ WAYS_OUT = (
         "a package registry cannot be reached: check the network (or its proxy settings) and start again",
     ),
     (
-        ("Could not get lock", "is another process using it"),
+        ("Could not get lock", "is another process using it", "locked by another process"),
         "another program is installing packages: wait until it is done and start again",
     ),
     (
