@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench import _processes
-from bench._figures import Row, Table, measured, median, p99, play, progress, ratio
+from bench._figures import Row, Table, median, p99, play, progress, ratio
 from lab.cluster import Cluster
 from lab.place import LabError
 from tracker.cli import hook_files
@@ -25,6 +25,7 @@ ROUNDS = 5
 TASKS = 120
 BAR_MS = 10.0
 NO_HOOKS = "no hooks"
+EMPTY_HOOKS = "empty hooks"
 EVERYTHING = "our hooks, agents and server"
 
 # What slurmd gives a Prolog, and nothing else. The user is root, as the benchmark starts all programs alike.
@@ -105,7 +106,7 @@ def _hook_row(name: str, costs: list[_processes.Cost], shell: list[_processes.Co
 def _jobs_per_second(cluster: Cluster) -> Table:
     """Run the same array with hooks and without, in turns."""
     ours = (cluster.at.etc / "hooks.conf").read_text()
-    hooks = {NO_HOOKS: "# none\n", "empty hooks": _empty_hooks(cluster), "our hooks": ours, EVERYTHING: ours}
+    hooks = {NO_HOOKS: "# none\n", EMPTY_HOOKS: _empty_hooks(cluster), "our hooks": ours, EVERYTHING: ours}
     found: dict[str, list[ArrayTimes]] = {name: [] for name in hooks}
     _server_and_agents(cluster, run=False)
     for number in range(ROUNDS):
@@ -120,16 +121,18 @@ def _jobs_per_second(cluster: Cluster) -> Table:
                 found[name].append(_array(cluster))
                 _check_events(cluster, 2 * TASKS if hooks[name] == ours else 0)
             _empty_spools(cluster)
-    rows = [_array_row(name, times, found[NO_HOOKS]) for name, times in found.items()]
+    rows = [_array_row(name, times, found) for name, times in found.items()]
     return Table(f"{ROUNDS} arrays of {TASKS} tasks that run `true`, on 2 nodes with 8 CPUs each", rows)
 
 
-def _array_row(name: str, times: list[ArrayTimes], bare: list[ArrayTimes]) -> Row:
+def _array_row(name: str, times: list[ArrayTimes], all_times: dict[str, list[ArrayTimes]]) -> Row:
     rates, tasks_ms = [one.jobs_per_s for one in times], [one.task_ms for one in times]
-    row = measured(name, rates, "jobs/s")
-    row["rate ÷ no hooks"] = ratio(rates, [one.jobs_per_s for one in bare])
+    row: Row = {"": name, "median jobs/s": median(rates), "min jobs/s": min(rates), "max jobs/s": max(rates)}
+    for beside in (NO_HOOKS, EMPTY_HOOKS):
+        row[f"rate ÷ {beside}"] = ratio(rates, [one.jobs_per_s for one in all_times[beside]])
     row["a task, median ms"] = median(tasks_ms)
-    row["task ÷ no hooks"] = ratio(tasks_ms, [one.task_ms for one in bare])
+    for beside in (NO_HOOKS, EMPTY_HOOKS):
+        row[f"task ÷ {beside}"] = ratio(tasks_ms, [one.task_ms for one in all_times[beside]])
     return row
 
 
