@@ -167,8 +167,8 @@ class Cluster:
     def _start_slurmds(self, memory: Memory) -> None:
         try:
             slurm_daemons.start_slurmds(self.at, memory, self._root_env())
-        except LabError:
-            if not memory.cgroups:
+        except LabError as problem:
+            if not memory.cgroups or "cgroup" not in str(problem):
                 raise
             self.say("  slurmd does not start with cgroups here; going on without (no OUT_OF_MEMORY on this machine)")
             memory.cgroups = False

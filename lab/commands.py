@@ -15,7 +15,7 @@ import lab.setup
 from lab import debian, local_samples, stages
 from lab.cluster import Cluster
 from lab.demo import report
-from lab.place import CHECKOUT, LabError, port_is_free
+from lab.place import CHECKOUT, LabError, labs_root, port_is_free
 
 CHECKS = {
     "lint": ["ruff", "check", "."],
@@ -23,6 +23,7 @@ CHECKS = {
     "types": ["mypy"],
     "architecture": ["lint-imports"],
 }
+KEPT_BY_SUDO = ("TRACKER_LAB", "CI", "PIP_", "NODE_", "NPM_CONFIG_", "http_proxy", "https_proxy", "no_proxy")
 SHELL_SCRIPTS = ("run", ".ci/run", "slurm_hooks/*.sh", "examples/*.sh")
 
 
@@ -33,8 +34,10 @@ def as_root(words: argparse.Namespace) -> None:
     again = f"./run {shlex.join(sys.argv[1:])}"
     sudo = shutil.which("sudo")
     if sudo and (sys.stdin.isatty() or subprocess.run([sudo, "-n", "true"], capture_output=True).returncode == 0):
-        kept = [f"{name}={os.environ[name]}" for name in ("TRACKER_LAB", "CI") if name in os.environ]
-        os.execv(sudo, [sudo, "env", *kept, str(CHECKOUT / "run"), *sys.argv[1:]])
+        kept = ",".join(name for name in os.environ if name.startswith(KEPT_BY_SUDO))
+        # Compiled files of root's would lie in the way of the checkout's owner.
+        own = ["env", f"PYTHONPYCACHEPREFIX={labs_root()}/compiled"]
+        os.execv(sudo, [sudo, f"--preserve-env={kept}", *own, str(CHECKOUT / "run"), *sys.argv[1:]])
     ways = "`./run demo --here` on a working Slurm, or `./run demo --local`" if words.command == "demo" else ""
     raise LabError(f"a Slurm of its own needs root: `sudo {again}`{', ' if ways else ''}{ways}")
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import random
 import socket
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -149,7 +151,9 @@ def give_ports(memory: Memory, names: list[str], taken_by_others: set[int]) -> N
     """Give each name a port of its own, keeping those that are still free."""
     taken = set(taken_by_others)
     ports: dict[str, int] = {}
-    candidates = iter(range(FIRST_PORT, LAST_PORT))
+    # From anywhere in the range: two labs that start at the same moment would not see each other's ports yet.
+    start = random.randrange(FIRST_PORT, LAST_PORT)
+    candidates = itertools.chain(range(start, LAST_PORT), range(FIRST_PORT, start))
     for name in names:
         port = memory.ports.get(name, 0)
         while not port or port in taken or not port_is_free(port):

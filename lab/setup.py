@@ -124,7 +124,15 @@ def _stamped(stamp: Path, wanted: str) -> Iterator[bool]:
     work = not stamp.exists() or stamp.read_text() != wanted
     yield work
     if work:
-        stamp.write_text(wanted)
+        _write(stamp, wanted)
+
+
+def _write(stamp: Path, text: str) -> None:
+    """Write a stamp that belongs to whom its folder belongs."""
+    stamp.write_text(text)
+    if os.geteuid() == 0:
+        folder = stamp.parent.stat()
+        os.chown(stamp, folder.st_uid, folder.st_gid)
 
 
 def _was_interrupted(venv: Path) -> bool:
@@ -195,7 +203,7 @@ def _fill_venv(title: str, venv: Path, steps: list[list[str]], *, owner_of: Path
     if not venv.exists():
         steps = [[sys.executable, "-m", "venv", str(venv)], *steps]
         _make_folder(venv, owner_of)
-    (venv / ".lab-stamp").write_text(UNFINISHED)
+    _write(venv / ".lab-stamp", UNFINISHED)
     try:
         run_step(title, steps, log=venv / "setup.log", as_owner_of=owner_of)
     except LabError:
