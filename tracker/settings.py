@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,12 @@ FILES = (Path("/etc/tracker/tracker.toml"), Path("~/.config/tracker/tracker.toml
 """Where settings are read from; a later file wins."""
 
 
-def _setting(default: Any, sentence: str) -> Any:
-    return field(default=default, metadata={"sentence": sentence})
+def _setting(
+    default: Any, sentence: str, *, least: float | None = None, choices: tuple[str, ...] = (), in_files: bool = True
+) -> Any:
+    return field(
+        default=default, metadata={"sentence": sentence, "least": least, "choices": choices, "in_files": in_files}
+    )
 
 
 @dataclass(frozen=True)
@@ -33,19 +37,30 @@ class Settings:
     """What can be set, with defaults."""
 
     home: str = _setting(
-        "~/.local/share/tracker", "The one folder in which `tracker up` keeps database, spool, artifacts and keys."
+        "~/.local/share/tracker",
+        "The one folder in which `tracker up` keeps database, spool, artifacts and keys.",
+        in_files=False,  # programs in jobs look for their spool in it, and they read no settings files
     )
     database: str = _setting("", "Where runs and metrics are kept, a URL; empty: SQLite in `home`.")
-    url: str = _setting("", "The server's address for commands and agents; empty: the server that runs on `home`.")
-    token: str = _setting("", "The token that commands and agents show to the server.")
+    url: str = _setting("", "The server's address in login links; empty: that of the server that runs on `home`.")
     listen: str = _setting("127.0.0.1", "The address the server listens on.")
-    port: int = _setting(8265, "The port the server listens on.")
-    web_workers: int = _setting(2, "Processes that answer requests.")
-    web_threads: int = _setting(8, "Requests that one process answers at the same time.")
-    watch_interval_s: float = _setting(1.0, "Seconds between two looks at Slurm's queue, if Slurm answers quickly.")
-    watch_users: str = _setting("", "Whose jobs are followed: `all`, `self`; empty: `all` for root, `self` for others.")
-    slurm_timeout_s: float = _setting(20.0, "Seconds after which a Slurm command that does not answer is given up.")
-    log_tail_bytes: int = _setting(262144, "Bytes of each output stream of a job that are kept, the last ones.")
+    port: int = _setting(8265, "The port the server listens on; 0: a free one.", least=0)
+    web_workers: int = _setting(2, "Processes that answer requests.", least=1)
+    web_threads: int = _setting(8, "Requests that one process answers at the same time.", least=1)
+    watch_interval_s: float = _setting(
+        1.0, "Seconds between two looks at Slurm's queue, if Slurm answers quickly.", least=0.1
+    )
+    watch_users: str = _setting(
+        "",
+        "Whose jobs are followed: `all` or `self`; empty: `all` for root, `self` for others.",
+        choices=("", "all", "self"),
+    )
+    slurm_timeout_s: float = _setting(
+        20.0, "Seconds after which a Slurm command that does not answer is given up.", least=0.1
+    )
+    log_tail_bytes: int = _setting(
+        262144, "Bytes of each output stream of a job that are kept, the last ones.", least=1024
+    )
 
     @property
     def home_path(self) -> Path:
@@ -64,19 +79,21 @@ class Settings:
 
 
 def load(environ: Mapping[str, str] = os.environ, files: tuple[Path, ...] = FILES, **given: Any) -> Settings:
-    """Look all settings up; `given` wins unless None. Raises BadInput for an unknown name or a wrong kind of value."""
+    """Look all settings up; `given` wins unless None. Raises BadInput for an unknown name or a value that cannot be."""
     found: dict[str, Any] = {}
-    for path in files:
-        found.update(_read(path.expanduser()))
     known = {one.name: one for one in fields(Settings)}
+    for path in files:
+        said = _read(path.expanduser())
+        for name in said:
+            if name not in known or not known[name].metadata["in_files"]:
+                there = ", ".join(one for one in known if known[one].metadata["in_files"])
+                raise BadInput(f"{path} has a setting `{name}`; there can be: {there}.")
+        found.update(said)
     for name in known:
         if environ.get(f"TRACKER_{name.upper()}"):
             found[name] = environ[f"TRACKER_{name.upper()}"]
     found.update({name: value for name, value in given.items() if value is not None})
-    unknown = sorted(found.keys() - known.keys())
-    if unknown:
-        raise BadInput(f"There is no setting `{unknown[0]}`; known are: {', '.join(known)}.")
-    return Settings(**{name: _as_kind(name, value, known[name].default) for name, value in found.items()})
+    return Settings(**{name: _checked(known[name], value) for name, value in found.items()})
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -89,18 +106,26 @@ def _read(path: Path) -> dict[str, Any]:
         raise BadInput(f"{path} is not TOML: {problem}.") from None
 
 
-def _as_kind(name: str, value: Any, default: Any) -> Any:
-    kind = type(default)
+def _checked(one: Field[Any], value: Any) -> Any:
+    kind: Any = type(one.default)
+    least, choices = one.metadata["least"], one.metadata["choices"]
     try:
-        return kind(value)
+        value = kind(value)
     except (TypeError, ValueError):
-        raise BadInput(f"Setting `{name}` must be {kind.__name__}, not {value!r}.") from None
+        raise BadInput(f"Setting `{one.name}` must be {kind.__name__}, not {value!r}.") from None
+    if least is not None and value < least:
+        raise BadInput(f"Setting `{one.name}` is at least {least}, not {value}.")
+    if choices and value not in choices:
+        raise BadInput(f"Setting `{one.name}` is one of {', '.join(filter(None, choices))}, not {value!r}.")
+    return value
 
 
 def sample() -> str:
-    """Write tracker.toml with every setting at its default, as comments."""
+    """A tracker.toml with every setting at its default, as comments."""
     lines = ["# Settings of tracker: /etc/tracker/tracker.toml or ~/.config/tracker/tracker.toml", ""]
     for one in fields(Settings):
+        if not one.metadata["in_files"]:
+            continue
         value = f'"{one.default}"' if isinstance(one.default, str) else one.default
         lines += [f"# {one.metadata['sentence']}", f"# {one.name} = {value}", ""]
     return "\n".join(lines)

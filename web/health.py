@@ -5,6 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, Response, jsonify
 from flask.typing import ResponseReturnValue
 
+from tracker.states import STATES
 from tracker.store import runs
 from web.context import db, viewer
 
@@ -31,5 +32,5 @@ def metrics() -> ResponseReturnValue:
         counted = runs.counts_by_state(session, viewer())
     lines = ["# HELP tracker_up The server answers.", "# TYPE tracker_up gauge", "tracker_up 1"]
     lines += ["# HELP tracker_runs Runs by state.", "# TYPE tracker_runs gauge"]
-    lines += [f'tracker_runs{{state="{state}"}} {counted.get(state, 0)}' for state in runs.STATES]
+    lines += [f'tracker_runs{{state="{state}"}} {counted.get(state, 0)}' for state in STATES]
     return Response("\n".join(lines) + "\n", content_type="text/plain; version=0.0.4; charset=utf-8")

@@ -257,3 +257,36 @@ def test_pages_follow_each_other_without_a_gap(db: Database) -> None:
             if cursor is None:
                 break
     assert seen == [7, 6, 5, 4, 3, 2, 1]
+
+
+def test_sums_beyond_all_numbers_harm_nothing(db: Database) -> None:
+    Agent(db).send(lines(JOB, *({"metrics": {"x": value}, "step": 0} for value in (1e308, 1e308))))
+    offset = 2 * len(b'{"metrics": {"x": 1e+308}, "step": 0}\n')
+    part = lines(JOB, *({"metrics": {"x": value}, "step": 0} for value in (-1e308, -1e308)), offset=offset)
+    assert "offset" in Agent(db).send(part, hook("prolog", 13, at=1.7e9))["parts"][0]
+    with db.read() as session:
+        assert runs.get(session, ADMIN, "dev:12").summary[0].count == 4
+
+
+def test_a_part_that_breaks_does_not_hold_up_the_others(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(series, "append", broken)
+    answer = Agent(db).send(hook("prolog", 12, at=1.7e9), lines(JOB, *points(3)))
+    assert answer["parts"][0] == {"stored": True}
+    assert answer["parts"][1]["error"]["code"] == "internal"
+    assert (only_run(db).state, only_run(db).summary) == ("RUNNING", [])
+
+
+def test_nobody_writes_into_a_run_of_somebody_else(db: Database) -> None:
+    Agent(db).send(hook("prolog", 12, at=1.7e9))
+    part, raw = lines(JOB, *points(3))
+    assert "error" in Agent(db).send(({**part, "user": "bob"}, raw))["parts"][0]
+    assert only_run(db).summary == []
+
+
+def test_a_key_of_agents_reads_nothing(db: Database) -> None:
+    Agent(db).send(hook("prolog", 12, at=1.7e9))
+    with db.read() as session:
+        assert runs.find(session, Identity("alice", "node")).items == []

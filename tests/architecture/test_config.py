@@ -25,7 +25,7 @@ def test_the_sample_without_its_comment_signs_is_valid(tmp_path: Path) -> None:
 def test_an_unknown_setting_is_told_with_the_known_ones(tmp_path: Path) -> None:
     path = tmp_path / "tracker.toml"
     path.write_text("prot = 1")
-    with pytest.raises(settings.BadInput, match=r"no setting `prot`; known are: .* port,"):
+    with pytest.raises(settings.BadInput, match=r"has a setting `prot`; there can be: .* port,"):
         settings.load({}, files=(path,))
 
 

@@ -110,9 +110,11 @@ def test_two_nodes_are_one_run(site: Site) -> None:
 
 
 def test_a_heterogeneous_job_is_one_run(site: Site) -> None:
-    job = site.sbatch("#SBATCH -n1 -w test-n1\n#SBATCH hetjob\n#SBATCH -n1 -w test-n2\nsleep 1")
+    components = "#SBATCH -n1 -w test-n1\n#SBATCH hetjob\n#SBATCH -n1 -w test-n2\n"
+    job = site.sbatch(components + "srun --het-group=0,1 bash -c 'tracker log rank=$SLURM_PROCID --step 0; env | sort'")
     run = site.await_truth(job)
     assert (run["state"], run["het_job_id"]) == ("COMPLETED", job)
+    wait_until(lambda: (site.run(job) or {})["summary"].get("rank", {}).get("count") == 2)
     assert site.run(job + 1) is None
     wait_until(lambda: (site.run(job) or {})["attempts"][0]["nodes"] == ["test-n1", "test-n2"])
 

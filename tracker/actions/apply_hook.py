@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import uuid
 from collections.abc import Mapping
 from datetime import datetime, timezone
 
@@ -25,13 +24,16 @@ def apply_hook(
     node = said.get("SLURMD_NODENAME") or node
     if not job_id or not cluster or not _NAME.match(cluster) or not _NAME.match(node):
         raise BadInput("A hook's event needs SLURM_JOB_ID, SLURM_CLUSTER_NAME and SLURMD_NODENAME.")
-    run = runs.of_job(session, cluster, job_id, at) or _registered(session, cluster, job_id, at, said)
+    apply = _HOOKS.get(said.get("HOOK", ""))
+    if apply is None:
+        raise BadInput(f"There is no hook `{said.get('HOOK', '')[:40]}`.")
+    starting = apply is _begin and _restarts(said) == 0
+    run = runs.of_job(session, cluster, job_id, at, starting=starting) or _registered(
+        session, cluster, job_id, at, said
+    )
     if not hook_events.remember(session, run.id, cluster=cluster, node=node, name=name, happened_at=at):
         return
     known = attempts.of(session, run.id)
-    apply = {"prolog": _begin, "epilog": _end}.get(said.get("HOOK", ""))
-    if apply is None:
-        raise BadInput(f"There is no hook `{said.get('HOOK', '')[:40]}`.")
     attempt = apply(session, run, known, at, said)
     attempts.add_node(session, attempt, node, _gpu_indices(said))
     session.flush()
@@ -45,25 +47,23 @@ def job_of(said: Mapping[str, str]) -> tuple[str | None, int | None]:
 
 
 def _registered(session: Session, cluster: str, job_id: int, at: datetime, said: Mapping[str, str]) -> Run:
-    run = Run(
-        id=str(uuid.uuid4()), experiment_id=experiments.named(session, experiments.DEFAULT, at).id,
-        created_at=at, updated_at=at, state="PENDING", state_source="hook", restarts=0, gpus_requested=0,
-        cluster=cluster, job_id=job_id, het_job_id=_number(said, "SLURM_HET_JOB_ID"), accounting_due=False,
+    return runs.add(
+        session, experiment=experiments.named(session, experiments.DEFAULT, at), now=at, state="PENDING",
+        state_source="hook", cluster=cluster, job_id=job_id, het_job_id=_number(said, "SLURM_HET_JOB_ID"),
         user=text(said.get("SLURM_JOB_USER")), account=text(said.get("SLURM_JOB_ACCOUNT")),
         partition=text(said.get("SLURM_JOB_PARTITION")), work_dir=text(said.get("SLURM_JOB_WORK_DIR")),
     )  # fmt: skip
-    session.add(run)
-    session.flush()
-    return run
 
 
 def _begin(session: Session, run: Run, known: list[Attempt], at: datetime, said: Mapping[str, str]) -> Attempt:
-    attempt = attempts.holding(known, at)
+    restarts = _restarts(said)
+    attempt = attempts.holding(known, at, restarts)
     if attempt is None:
-        attempt = attempts.add(session, run.id, known, _start(said) or at, "RUNNING")
+        attempt = attempts.add(session, run.id, known, _start(said) or at, "RUNNING", restarts)
         if attempt.number > 1:
             runs.changes(run, accounting_due=True)
-    if attempt.ended_at is None and run.state == "PENDING":
+    if attempt.ended_at is None and (run.state == "PENDING" or run.state_source == "hook"):
+        run.ended_at = run.exit_code = run.signal = run.reason = None
         runs.changes(run, state="RUNNING", state_source="hook", started_at=run.started_at or attempt.started_at)
     return attempt
 
@@ -77,9 +77,12 @@ def _end(session: Session, run: Run, known: list[Attempt], at: datetime, said: M
         run.accounting_due = True
         # An exit code of 0 is no success yet: a cancelled, preempted or timed-out job shows it, too. While a watcher
         # is at work the answer of Slurm's accounting is a moment away, and nothing has to be guessed.
-        if not clusters.is_watched(session, run.cluster or "", datetime.now(timezone.utc)):
+        if not clusters.is_watched(clusters.find(session, run.cluster or ""), datetime.now(timezone.utc)):
             runs.changes(run, state=attempt.state, state_source="hook", ended_at=at, exit_code=exit_code, signal=signal)
     return attempt
+
+
+_HOOKS = {"prolog": _begin, "epilog": _end}
 
 
 def _exit(said: Mapping[str, str]) -> tuple[int, int]:
@@ -90,6 +93,12 @@ def _exit(said: Mapping[str, str]) -> tuple[int, int]:
 def _start(said: Mapping[str, str]) -> datetime | None:
     started_s = _number(said, "SLURM_JOB_START_TIME")
     return datetime.fromtimestamp(started_s, tz=timezone.utc) if started_s else None
+
+
+def _restarts(said: Mapping[str, str]) -> int | None:
+    """Requeues before this start. An Epilog's count is of no use: a requeue has raised it by then."""
+    count = said.get("SLURM_JOB_RESTART_COUNT", "")
+    return int(count) if re.fullmatch(r"\d{1,6}", count) else None
 
 
 def _gpu_indices(said: Mapping[str, str]) -> list[int]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from tracker.actions import comments
 from tracker.slurm.queue import QueuedJob
+from tracker.states import FINAL_STATES
 from tracker.store import attempts, experiments, logs, runs
 from tracker.store.database import Session
 from tracker.store.tables import Attempt, Run
@@ -83,29 +83,23 @@ def _same(candidates: Sequence[Run], job: QueuedJob) -> Run | None:
 
 
 def _registered(session: Session, cluster: str, job: QueuedJob, now: datetime) -> Run:
-    run = Run(
-        id=str(uuid.uuid4()), experiment_id=experiments.named(session, experiments.DEFAULT, now).id,
-        created_at=job.submitted_at or now, updated_at=now, state="PENDING", state_source="controller", cluster=cluster,
-        job_id=job.job_id, array_job_id=job.array_job_id, array_task_id=job.array_task_id, restarts=0, gpus_requested=0,
-        accounting_due=False,
+    return runs.add(
+        session, experiment=experiments.named(session, experiments.DEFAULT, now), now=now,
+        created_at=job.submitted_at or now, state="PENDING", state_source="controller", cluster=cluster,
+        job_id=job.job_id, array_job_id=job.array_job_id, array_task_id=job.array_task_id,
     )  # fmt: skip
-    session.add(run)
-    session.flush()
-    return run
 
 
 def _apply(session: Session, run: Run, job: QueuedJob, now: datetime) -> None:
-    before = run.restarts
     different = runs.changes(
         run, job_id=job.job_id, array_job_id=job.array_job_id, array_task_id=job.array_task_id,
         het_job_id=job.het_job_id, user=job.user, account=job.account, partition=job.partition,
         submitted_at=run.submitted_at or job.submitted_at, time_limit_s=job.time_limit_s, gpus_requested=job.gpu_count,
-        nodes_requested=job.node_count, work_dir=job.work_dir, command=job.command, restarts=job.restarts,
-        name=run.name or job.name,
+        work_dir=job.work_dir, command=job.command, name=run.name or job.name,
     )  # fmt: skip
     different |= comments.apply(session, run, job.comment, now)
     if job.state == "PENDING":
-        different |= _wait(session, run, job, again=job.restarts > before, now=now)
+        different |= _wait(session, run, job, now)
     elif job.state in ("RUNNING", "SUSPENDED"):
         different |= _go_on(session, run, job)
     elif job.state is not None:
@@ -116,18 +110,21 @@ def _apply(session: Session, run: Run, job: QueuedJob, now: datetime) -> None:
         run.updated_at = now
 
 
-def _wait(session: Session, run: Run, job: QueuedJob, *, again: bool, now: datetime) -> bool:
-    if run.state != "PENDING" and not again:
+def _wait(session: Session, run: Run, job: QueuedJob, now: datetime) -> bool:
+    known = attempts.of(session, run.id)
+    has_started_since = any(one.restarts == job.restarts for one in known) if known else run.state != "PENDING"
+    if has_started_since:
         return False  # a hook has told of the start since Slurm was asked
+    again = run.state != "PENDING"
+    for attempt in known if again else ():
+        attempt.ended_at = attempt.ended_at or now
+        attempt.state = "REQUEUED" if attempt.state == "RUNNING" else attempt.state
     if again:
-        for attempt in attempts.of(session, run.id):
-            attempt.ended_at = attempt.ended_at or now
-            attempt.state = "REQUEUED" if attempt.state == "RUNNING" else attempt.state
         run.ended_at = run.exit_code = run.signal = None
         run.accounting_due = True
     different = run.reason != job.reason
     run.reason = job.reason
-    return runs.changes(run, state="PENDING", state_source="controller") or different or again
+    return runs.changes(run, state="PENDING", state_source="controller", restarts=job.restarts) or different
 
 
 def _go_on(session: Session, run: Run, job: QueuedJob) -> bool:
@@ -135,20 +132,21 @@ def _go_on(session: Session, run: Run, job: QueuedJob) -> bool:
     started_at = job.started_at
     if started_at is None:
         return False
-    attempt = attempts.holding(known, started_at) or attempts.add(session, run.id, known, started_at, "RUNNING")
+    attempt = _attempt(session, run, known, job, started_at)
     attempt.started_at, attempt.ended_at, attempt.state = started_at, None, job.state or "RUNNING"
     attempt.nodes = _nodes(job, attempt)
     run.ended_at = run.reason = run.exit_code = run.signal = None
-    return runs.changes(run, state=job.state, state_source="controller", started_at=known[0].started_at)
+    return runs.changes(
+        run, state=job.state, state_source="controller", started_at=known[0].started_at, restarts=job.restarts
+    )
 
 
 def _end(session: Session, run: Run, job: QueuedJob) -> bool:
-    if run.state_source == "accounting" and run.state in runs.FINAL_STATES:
+    if run.state_source == "accounting" and run.state in FINAL_STATES:
         return False
     known = attempts.of(session, run.id)
     if job.started_at:
-        attempt = attempts.holding(known, job.started_at)
-        attempt = attempt or attempts.add(session, run.id, known, job.started_at, job.state or "")
+        attempt = _attempt(session, run, known, job, job.started_at)
         attempt.started_at, attempt.ended_at, attempt.state = job.started_at, job.ended_at, job.state or ""
         attempt.nodes = _nodes(job, attempt)
     run.reason = job.reason
@@ -157,6 +155,12 @@ def _end(session: Session, run: Run, job: QueuedJob) -> bool:
     return runs.changes(
         run, state=job.state, state_source="controller", ended_at=job.ended_at, started_at=first
     )  # fmt: skip
+
+
+def _attempt(session: Session, run: Run, known: list[Attempt], job: QueuedJob, started_at: datetime) -> Attempt:
+    """The attempt that a row of the queue speaks of, made if there is none."""
+    attempt = attempts.holding(known, started_at, job.restarts)
+    return attempt or attempts.add(session, run.id, known, started_at, job.state or "RUNNING", job.restarts)
 
 
 def _nodes(job: QueuedJob, attempt: Attempt) -> str | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -12,9 +14,12 @@ from tracker.actions.read_lines import MAX_TIME_S, text
 from tracker.actions.store_lines import run_of, store_lines
 from tracker.errors import BadInput, BadManifest, Forbidden, TrackerError
 from tracker.events import WRITER_NAME, JobFolder, decode_request, parse_hook_event
+from tracker.states import LIVE_STATES
 from tracker.store import logs, runs
-from tracker.store.database import Database, Session
+from tracker.store.database import Database, Session, is_outage
 from tracker.store.identity import Identity
+
+log = logging.getLogger("tracker.ingest")
 
 Part = dict[str, Any]
 
@@ -78,6 +83,11 @@ def _take(delivery: _Delivery, part: Part, blob: bytes) -> dict[str, Any]:
             return take(delivery, part, blob)
     except TrackerError as problem:
         return {"error": {"code": problem.code, "detail": str(problem)}}
+    except Exception as problem:  # the outermost place of a part: one that we cannot store must not hold up the others
+        if is_outage(problem):
+            raise
+        log.exception("a part of %s of %s cannot be stored", delivery.node, delivery.cluster)
+        return {"error": {"code": "internal", "detail": "The server could not store this; its log tells why."}}
 
 
 def _hook(delivery: _Delivery, part: Part, blob: bytes) -> dict[str, Any]:
@@ -118,7 +128,7 @@ def _log(delivery: _Delivery, part: Part, blob: bytes) -> dict[str, Any]:
 
 def _gone(delivery: _Delivery, part: Part, _blob: bytes) -> dict[str, Any]:
     run = run_of(delivery.session, _folder(part), delivery.now)
-    if run is not None and run.cluster is None and run.state in runs.LIVE_STATES:
+    if run is not None and run.cluster is None and run.state in LIVE_STATES:
         reason = "its process is gone and said no goodbye"
         runs.changes(run, state="LOST", state_source="client", ended_at=_moment(part), reason=reason)
     return {"stored": True}
@@ -139,25 +149,24 @@ def _follow(delivery: _Delivery) -> list[dict[str, Any]]:
     wanted = logs.followed(delivery.session, delivery.cluster, None if delivery.shared else delivery.node)
     return [
         {
-            "folder": JobFolder(run.cluster, run.job_id, None).name,
-            "stream": log.stream,
-            "path": log.path,
-            "uid": log.uid,
-            "offset": log.offset_bytes + len(log.content),
+            "folder": JobFolder(delivery.cluster, one.job_id, None).name,
+            "stream": one.stream,
+            "path": one.path,
+            "uid": one.uid,
+            "offset": one.offset_bytes,
         }
-        for log, run in wanted
+        for one in wanted
     ]
 
 
 def _release(delivery: _Delivery, folders: Any) -> list[str]:
     """Of the drained folders those whose run is over for good."""
     names = [one for one in folders if isinstance(one, str)] if isinstance(folders, list) else []
-    over = []
-    for folder in filter(None, map(JobFolder.parse, names[:1000])):
-        run = run_of(delivery.session, folder, delivery.now)
-        if run is not None and run.state in runs.FINAL_STATES and not run.accounting_due:
-            over.append(folder.name)
-    return over
+    known = {folder.name: folder for folder in map(JobFolder.parse, names[:1000]) if folder}
+    jobs = [(one.cluster, one.job_id) for one in known.values() if one.cluster and one.job_id]
+    ids = {str(uuid.UUID(one.run_id)): one.name for one in known.values() if one.run_id}
+    over = runs.over(delivery.session, jobs, ids)
+    return [ids.get(run.id) or JobFolder(run.cluster, run.job_id, None).name for run in over]
 
 
 def _folder(part: Part) -> JobFolder:

@@ -84,13 +84,9 @@ def _points(said: Lines, message: dict[str, Any], now_s: float) -> bool:
 
 
 def _writer(said: Lines, message: dict[str, Any], now_s: float) -> bool:
-    rank, pid = _whole(message.get("rank", 0)), _whole(message.get("pid", 0))
     said.header = {
         "node": text(message.get("node")),
-        "host": text(message.get("host")),
-        "user": text(message.get("user")),
-        "rank": rank or 0,
-        "pid": pid or None,
+        "rank": _whole(message.get("rank", 0)) or 0,
         "time": _moment(message, now_s),
         "argv": text(" ".join(str(one) for one in argv) if isinstance(argv := message.get("argv"), list) else None),
         "cwd": text(message.get("cwd")),

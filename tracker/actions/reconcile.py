@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import pwd
-import uuid
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from tracker.actions import comments
-from tracker.slurm import states
 from tracker.slurm.accounting import Record, chains
+from tracker.states import SLURM_FINAL_STATES
 from tracker.store import attempts, experiments, runs
 from tracker.store.database import Session
 from tracker.store.tables import Run
@@ -35,18 +34,26 @@ def reconcile(session: Session, due: Sequence[Run], records: Sequence[Record], l
 
 
 def register_ended(session: Session, cluster: str, records: Sequence[Record], now: datetime) -> None:
-    """Make runs of ended jobs that nobody told us of: the watcher was away, and there was no hook."""
-    ended = [one for one in chains(records) if one[-1].state in states.FINAL and not one[-1].requeued]
+    """Make runs of ended jobs that nobody told us of: the watcher was away, and there was no hook.
+
+    Of runs that are known but not ended by accounting, accounting is due: it may have come late.
+    """
+    ended = [one for one in chains(records) if one[-1].state in SLURM_FINAL_STATES and not one[-1].requeued]
+    ended = [chain for chain in ended if chain[0].het_job_id in (None, chain[0].job_id)]  # a het job is its leader
     runs.reserve(session, {(cluster, chain[0].job_id) for chain in ended})
     array_ids = {chain[0].array_job_id for chain in ended if chain[0].array_job_id is not None}
-    known = runs.of_cluster(session, cluster, {chain[0].job_id for chain in ended}, array_ids)
+    known: dict[int | None, list[Run]] = {}
+    for run in runs.of_cluster(session, cluster, {chain[0].job_id for chain in ended}, array_ids):
+        for job_id in {run.job_id, run.array_job_id}:
+            known.setdefault(job_id, []).append(run)
     for chain in ended:
         record = chain[0]
-        is_leader = record.het_job_id in (None, record.job_id)
-        if is_leader and not any(_is_of(run, chain) or _covers(run, record) for run in known):
-            for task_id in record.array_task_ids or (None,):
-                run = _registered(session, cluster, record, task_id, now)
-                _apply(session, run, chain, is_live=False, now=now)
+        candidates = known.get(record.array_job_id or record.job_id, [])
+        mine = [run for run in candidates if _is_of(run, chain) or _covers(run, record)]
+        for run in mine:
+            run.accounting_due = run.accounting_due or run.state_source != "accounting"
+        for task_id in () if mine else record.array_task_ids or (None,):
+            _apply(session, _registered(session, cluster, record, task_id, now), chain, is_live=False, now=now)
 
 
 def _is_of(run: Run, chain: Sequence[Record]) -> bool:
@@ -68,39 +75,37 @@ def _covers(run: Run, record: Record) -> bool:
 
 
 def _registered(session: Session, cluster: str, record: Record, task_id: int | None, now: datetime) -> Run:
-    run = Run(
-        id=str(uuid.uuid4()), experiment_id=experiments.named(session, experiments.DEFAULT, now).id,
-        created_at=record.submitted_at or now, updated_at=now, state="PENDING", state_source="accounting",
-        cluster=cluster, job_id=record.job_id if record.started_at or task_id is None else None,
-        array_job_id=record.array_job_id, array_task_id=task_id, restarts=0, gpus_requested=0, accounting_due=False,
+    return runs.add(
+        session, experiment=experiments.named(session, experiments.DEFAULT, now), now=now,
+        created_at=record.submitted_at or now, state="PENDING", state_source="accounting", cluster=cluster,
+        job_id=record.job_id if record.started_at or task_id is None else None, array_job_id=record.array_job_id,
+        array_task_id=task_id,
     )  # fmt: skip
-    session.add(run)
-    session.flush()
-    return run
 
 
 def _apply(session: Session, run: Run, chain: Sequence[Record], is_live: bool, now: datetime) -> None:
     _apply_attempts(session, run, chain)
     first, last = chain[0], chain[-1]
-    runs.changes(
+    different = runs.changes(
         run, submitted_at=first.submitted_at, user=last.user, account=last.account, partition=last.partition,
         array_job_id=last.array_job_id, het_job_id=last.het_job_id, time_limit_s=last.time_limit_s,
         array_task_id=last.array_task_ids[0] if len(last.array_task_ids) == 1 else None,
         work_dir=last.work_dir, name=run.name or last.name,
-        gpus_requested=last.gpu_count or run.gpus_requested, restarts=max(run.restarts, len(chain) - 1),
+        gpus_requested=last.gpu_count or run.gpus_requested,
     )  # fmt: skip
     comments.apply(session, run, last.comment, now)
-    over = last.state in states.FINAL and not last.requeued and last.ended_at is not None
+    over = last.state in SLURM_FINAL_STATES and not last.requeued and last.ended_at is not None
     if over and not is_live:
         reason = _canceller(last) if last.state == "CANCELLED" else None
         first_start = next((one.started_at for one in chain if one.started_at), None)
-        runs.changes(
+        different |= runs.changes(
             run, state=last.state, state_source="accounting", started_at=first_start, ended_at=last.ended_at,
             exit_code=last.exit_code, signal=last.signal, reason=reason, accounting_due=False,
         )  # fmt: skip
     elif is_live and all(one.ended_at for one in chain[:-1]) and (last.ended_at is None or last.requeued):
         run.accounting_due = False
-    run.updated_at = now
+    if different:
+        run.updated_at = now
 
 
 def _apply_attempts(session: Session, run: Run, chain: Sequence[Record]) -> None:

@@ -6,6 +6,7 @@ import uuid
 from datetime import datetime, timezone
 
 from tracker.actions.read_lines import Lines, read_lines
+from tracker.errors import BadInput
 from tracker.events import MAX_LINE_BYTES, JobFolder
 from tracker.store import experiments, params, runs, series, writers
 from tracker.store.database import Session
@@ -27,6 +28,8 @@ def store_lines(
     Lines that do not begin where the stored ones end are not taken: the sender goes on from the answer.
     """
     run = run_of(session, folder, now) or _registered(session, folder, user, now)
+    if user and run.user and user != run.user:
+        raise BadInput(f"The folder {folder.name} belongs to {user}, its run to another user.")
     writer = writers.lock(session, run.id, writer_name)
     end = raw.rfind(b"\n") + 1 or (len(raw) if len(raw) >= MAX_LINE_BYTES else 0)  # a line that long is rejected
     if offset_bytes != writer.offset_bytes or not end:
@@ -36,7 +39,7 @@ def store_lines(
     writer.next_step = said.next_step
     writer.rejected_lines += said.rejected
     if said.rejected:
-        params.add_note(session, run.id, f"file {writer_name}", f"{writer.rejected_lines} lines are not in our format")
+        said.notes[f"file {writer_name}"] = f"{writer.rejected_lines} lines are not in our format"
     _apply(session, run, writer, said, now)
     return writer.offset_bytes
 
@@ -50,27 +53,24 @@ def run_of(session: Session, folder: JobFolder, at: datetime) -> Run | None:
 
 
 def _registered(session: Session, folder: JobFolder, user: str | None, now: datetime) -> Run:
-    run = Run(
-        id=str(uuid.UUID(folder.run_id)) if folder.run_id else str(uuid.uuid4()),
-        experiment_id=experiments.named(session, experiments.DEFAULT, now).id,
-        created_at=now, updated_at=now, state="RUNNING", state_source="client", restarts=0, gpus_requested=0,
-        cluster=folder.cluster, job_id=folder.job_id, user=user, accounting_due=False,
+    run_id = str(uuid.UUID(folder.run_id)) if folder.run_id else str(uuid.uuid4())
+    return runs.add(
+        session, experiment=experiments.named(session, experiments.DEFAULT, now), now=now, id=run_id, state="RUNNING",
+        state_source="client", cluster=folder.cluster, job_id=folder.job_id, user=user,
     )  # fmt: skip
-    session.add(run)
-    session.flush()
-    return run
 
 
 def _apply(session: Session, run: Run, writer: Writer, said: Lines, now: datetime) -> None:
     if said.header:
         _apply_header(run, writer, said)
-    for metric, column in said.columns.items():
-        points = series.Points.of(column.steps, column.times_us, column.values)
-        series.append(session, run.id, writer.name, metric, points)
+    columns = {
+        metric: series.Points.of(column.steps, column.times_us, column.values)
+        for metric, column in said.columns.items()
+    }
+    series.append(session, run.id, writer.name, columns)
     params.set_params(session, run.id, said.params)
     params.set_tags(session, run.id, said.tags)
-    for key, reason in said.notes.items():
-        params.add_note(session, run.id, key, reason)
+    params.add_notes(session, run.id, said.notes)
     if said.experiment:
         runs.changes(run, experiment_id=experiments.named(session, said.experiment, now).id)
     runs.changes(run, name=said.name, updated_at=now)
@@ -80,7 +80,7 @@ def _apply(session: Session, run: Run, writer: Writer, said: Lines, now: datetim
 
 def _apply_header(run: Run, writer: Writer, said: Lines) -> None:
     header = said.header
-    writer.node, writer.host, writer.rank, writer.pid = (header[one] for one in ("node", "host", "rank", "pid"))
+    writer.node, writer.rank = header["node"], header["rank"]
     if run.cluster is None:
         started_at = datetime.fromtimestamp(header["time"], tz=timezone.utc)
         runs.changes(run, started_at=run.started_at or started_at, work_dir=header["cwd"], command=header["argv"])

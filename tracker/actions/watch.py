@@ -7,15 +7,16 @@ import getpass
 import logging
 import os
 import time
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta, timezone
 
 from tracker.actions.apply_queue import apply_queue
 from tracker.actions.reconcile import Key, key_of, reconcile, register_ended
-from tracker.errors import SlurmUnavailable, TrackerError
+from tracker.errors import SlurmUnavailable
 from tracker.settings import Settings
 from tracker.slurm import accounting, commands, nodes, queue
 from tracker.slurm.queue import QueuedJob
-from tracker.slurm.states import FINAL
+from tracker.states import LIVE_STATES, LOST
 from tracker.store import clusters, runs
 from tracker.store.database import Database, Session
 from tracker.store.tables import Run
@@ -29,6 +30,7 @@ NODES_EVERY_S = 5.0
 CATCH_UP_EVERY_S = 60.0
 FIRST_LOOK_BACK = timedelta(hours=1)
 OVERLAP = timedelta(seconds=60)
+MOST_AT_ONCE = timedelta(days=1)
 MAX_PAUSE_S = 30.0
 
 
@@ -43,7 +45,8 @@ class Watcher:
         self._user = getpass.getuser() if whose == "self" else None
         self._cluster = ""
         self._seen: dict[Key, QueuedJob] = {}
-        self._next_look = self._next_nodes = self._next_catch_up = 0.0
+        self._next_look_s = 0.0
+        self._not_before_s: dict[str, float] = {}  # of the steps that are not taken at each look
         self._pauses: dict[str, tuple[float, float]] = {}  # run id -> when to ask accounting again, and the pause then
 
     def run(self) -> None:
@@ -51,52 +54,76 @@ class Watcher:
         pause_s = 1.0
         while True:
             try:
-                self.tick()
+                if time.monotonic() >= self._next_look_s or self._has_news():
+                    self.look()
                 pause_s = 1.0
-            except TrackerError as problem:
-                log.warning("%s Trying again in %g s.", problem, pause_s)
-                self._report(problem)
+            except Exception as problem:  # the outermost place of the watcher: it tells what happened, and goes on
+                if isinstance(problem, SlurmUnavailable):
+                    log.warning("%s Trying again in %g s.", problem, pause_s)
+                else:
+                    log.exception("trying again in %g s", pause_s)
                 time.sleep(pause_s)
                 pause_s = min(pause_s * 2, MAX_PAUSE_S)
             time.sleep(TICK_S)
 
-    def tick(self) -> None:
-        """Look if it is time to, or if an ended job waits for its truth."""
-        if time.monotonic() >= self._next_look or self._news():
-            self.look()
-
     def look(self) -> None:
-        """Ask Slurm once and bring all runs up to date. Raises SlurmUnavailable, DatabaseUnavailable."""
-        begun = time.monotonic()
-        self._cluster = self._cluster or commands.cluster_name(timeout_s=self._timeout_s)
-        self._look_at_queue()
-        self._look_at_accounting()
-        if begun >= self._next_catch_up:
-            self._catch_up()
-            self._next_catch_up = begun + CATCH_UP_EVERY_S
-        if begun >= self._next_nodes:
-            self._look_at_nodes()
-            self._next_nodes = begun + NODES_EVERY_S
-        took_s = time.monotonic() - begun
-        self._next_look = begun + max(self._settings.watch_interval_s, took_s / SHARE_OF_TIME)
+        """Ask Slurm once and bring all runs up to date. Raises SlurmUnavailable when the controller is silent.
 
-    def _news(self) -> bool:
+        Accounting may be silent alone: the queue is shown all the same, with the problem beside it.
+        """
+        begun_s = time.monotonic()
+        self._cluster = self._cluster or commands.cluster_name(timeout_s=self._timeout_s)
+        problems: list[str] = []
+        try:
+            self._look_at_queue()
+            self._try("accounting", 0.0, self._look_at_accounting, problems)
+            self._try("catch up", CATCH_UP_EVERY_S, self._catch_up, problems)
+            self._try("nodes", NODES_EVERY_S, self._look_at_nodes, problems)
+        except SlurmUnavailable as problem:
+            problems.append(str(problem))
+            raise
+        finally:
+            pause_s = max(self._settings.watch_interval_s, (time.monotonic() - begun_s) / SHARE_OF_TIME)
+            self._next_look_s = begun_s + pause_s
+            self._report(problems, pause_s)
+
+    def _try(self, step: str, every_s: float, take: Callable[[], None], problems: list[str]) -> None:
+        """Take a step if it is time to; when Slurm does not answer, tell it and leave the step alone for a while."""
+        if time.monotonic() < self._not_before_s.get(step, 0.0):
+            return
+        self._not_before_s[step] = time.monotonic() + every_s
+        try:
+            take()
+        except SlurmUnavailable as problem:
+            problems.append(str(problem))
+            self._not_before_s[step] = time.monotonic() + max(every_s, MAX_PAUSE_S)
+
+    def _report(self, problems: list[str], pause_s: float) -> None:
+        with self._db.write() as session:
+            cluster = clusters.get(session, self._cluster)
+            told_before = bool(cluster.problem) and time.monotonic() < self._not_before_s.get("accounting", 0.0)
+            cluster.problem = " ".join(problems) or (cluster.problem if told_before else None)
+            cluster.next_look_at = _now() + timedelta(seconds=pause_s)
+
+    def _has_news(self) -> bool:
+        """Whether a job has ended whose end accounting can be asked about."""
+        if time.monotonic() < self._not_before_s.get("accounting", 0.0):
+            return False
         with self._db.read() as session:
-            return any(self._may_ask(run.id) for run in runs.due(session, self._cluster, accounting.MAX_JOBS_A_CALL))
+            return any(map(self._may_ask, runs.due(session, self._cluster, accounting.MAX_JOBS_A_CALL)))
 
     def _look_at_queue(self) -> None:
         asked_at = _now()
         jobs = queue.load_queue(user=self._user, timeout_s=self._timeout_s)
         seen = {key_of(job.job_id, job.array_job_id, job.array_task_id): job for job in jobs}
         changed = [job for key, job in seen.items() if self._seen.get(key) != job]
-        gone = self._seen.keys() - seen.keys() if self._seen else None
+        first_look = not self._seen
         with self._db.write() as session:
             if changed:
                 apply_queue(session, self._cluster, changed, asked_at)
-            if gone is None or gone:
+            if first_look or self._seen.keys() - seen.keys():
                 self._mark_vanished(session, set(seen), asked_at)
-            cluster = clusters.get(session, self._cluster)
-            cluster.as_of, cluster.problem = asked_at, None
+            clusters.get(session, self._cluster).as_of = asked_at
         self._seen = seen
 
     def _mark_vanished(self, session: Session, seen: set[Key], asked_at: datetime) -> None:
@@ -108,38 +135,35 @@ class Watcher:
 
     def _look_at_accounting(self) -> None:
         with self._db.read() as session:
-            due = [run for run in runs.due(session, self._cluster, accounting.MAX_JOBS_A_CALL) if self._may_ask(run.id)]
-        ids = {run.job_id or run.array_job_id for run in due} - {None}
-        if not ids:
+            due = [one for one in runs.due(session, self._cluster, accounting.MAX_JOBS_A_CALL) if self._may_ask(one)]
+            job_ids = runs.job_ids(session, due)
+        if not job_ids:
             return
-        records = accounting.load_jobs({one for one in ids if one}, timeout_s=self._timeout_s)
-        live = {key for key, job in self._seen.items() if self._is_live(job)}
+        records = accounting.load_jobs(job_ids, timeout_s=self._timeout_s)
         with self._db.write() as session:
-            reserved = {(self._cluster, run.job_id) for run in due if run.job_id}
-            runs.reserve(session, reserved)
-            asked = [session.merge(run) for run in due]
+            asked = runs.by_ids(session, due)  # as they are now, not as they were before Slurm was asked
+            live = {key for key, job in self._seen.items() if job.state in LIVE_STATES}
             live |= {self._requeuing(run) for run in asked}
             reconcile(session, asked, records, live, _now())
             self._give_up(asked, live)
             still_due = {run.id for run in asked if run.accounting_due}
-        self._pause([run.id for run in due], still_due)
+        self._pause(due, still_due)
 
-    def _give_up(self, asked: list[Run], live: set[Key]) -> None:
+    def _give_up(self, asked: Iterable[Run], live: set[Key]) -> None:
         """Call runs lost that the controller forgot and that accounting, asked for a minute, still takes for running.
 
         Slurm calls these runaway jobs: its controller lost its memory while they ran.
         """
         for run in asked:
             forgotten = key_of(run.job_id, run.array_job_id, run.array_task_id) not in live
-            if run.state in runs.LIVE_STATES and forgotten and self._pauses.get(run.id, (0, 0))[1] >= MAX_PAUSE_S:
-                runs.changes(run, state="LOST", reason="Slurm lost it: see `sacctmgr show runawayjobs`")
+            if run.state in LIVE_STATES and forgotten and self._pauses.get(run.id, (0, 0))[1] >= MAX_PAUSE_S:
+                reason = "Slurm lost it: see `sacctmgr show runawayjobs`"
+                now = _now()
+                runs.changes(run, state=LOST, state_source="controller", reason=reason, ended_at=now, updated_at=now)
                 run.accounting_due = False
 
-    def _is_live(self, job: QueuedJob) -> bool:
-        return job.state is not None and job.state not in FINAL
-
     def _requeuing(self, run: Run) -> Key:
-        """The run's key if its job is completing an attempt and will wait again."""
+        """The run's key if its job is completing an attempt and will wait again: Slurm has counted that already."""
         key = key_of(run.job_id, run.array_job_id, run.array_task_id)
         job = self._seen.get(key)
         return key if job is not None and job.state is None and job.restarts > run.restarts else (0, None)
@@ -147,7 +171,7 @@ class Watcher:
     def _may_ask(self, run_id: str) -> bool:
         return time.monotonic() >= self._pauses.get(run_id, (0.0, 0.0))[0]
 
-    def _pause(self, asked: list[str], still_due: set[str]) -> None:
+    def _pause(self, asked: Iterable[str], still_due: set[str]) -> None:
         """Ask again about those that accounting had no final word on, with growing pauses."""
         for run_id in asked:
             if run_id in still_due:
@@ -157,28 +181,23 @@ class Watcher:
                 self._pauses.pop(run_id, None)
 
     def _catch_up(self) -> None:
-        """Register jobs that ended while nobody watched and no hook told."""
-        now = _now()
-        with self._db.read() as session:
-            since = clusters.get(session, self._cluster).accounted_until or now - FIRST_LOOK_BACK
-        records = accounting.load_ended(since - OVERLAP, now, user=self._user, timeout_s=self._timeout_s)
+        """Register jobs that ended while nobody watched and no hook told; after a long absence a day at a time."""
         with self._db.write() as session:
-            register_ended(session, self._cluster, records, now)
-            clusters.get(session, self._cluster).accounted_until = now
+            since = clusters.get(session, self._cluster).accounted_until or _now() - FIRST_LOOK_BACK
+        while True:
+            until = min(_now(), since + MOST_AT_ONCE)
+            records = accounting.load_ended(since - OVERLAP, until, user=self._user, timeout_s=self._timeout_s)
+            with self._db.write() as session:
+                register_ended(session, self._cluster, records, _now())
+                clusters.get(session, self._cluster).accounted_until = until
+            if until >= _now() - OVERLAP:
+                return
+            since = until
 
     def _look_at_nodes(self) -> None:
         found = nodes.load_nodes(timeout_s=self._timeout_s)
         with self._db.write() as session:
             clusters.get(session, self._cluster).nodes = [dataclasses.asdict(node) for node in found]
-
-    def _report(self, problem: TrackerError) -> None:
-        if not self._cluster or not isinstance(problem, SlurmUnavailable):
-            return
-        try:
-            with self._db.write() as session:
-                clusters.get(session, self._cluster).problem = str(problem)
-        except TrackerError as another:
-            log.warning("%s", another)
 
 
 def _now() -> datetime:

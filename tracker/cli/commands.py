@@ -36,7 +36,6 @@ def cli() -> None:
     \b
     tracker up                       a server for yourself, and a link to its page
     tracker submit -- python t.py    a job
-    tracker ls                       your runs
     tracker log loss=0.3 --step 10   a point, from any script
     """
 
@@ -90,7 +89,10 @@ def watch(once: bool, database: str | None) -> None:
     from tracker.actions.watch import Watcher
 
     watcher = Watcher(settings.load(database=database))
-    watcher.look() if once else watcher.run()
+    if once:
+        watcher.look()
+    else:
+        watcher.run()
 
 
 @cli.command()
@@ -149,7 +151,7 @@ def config(sample: bool, as_json: bool) -> None:
     if sample:
         click.echo(settings.sample(), nl=False)
         return
-    found = {**asdict(settings.load()), "token": "set" if settings.load().token else ""}
+    found = asdict(settings.load())
     if as_json:
         click.echo(json.dumps(found))
     else:
@@ -158,9 +160,7 @@ def config(sample: bool, as_json: bool) -> None:
 
 
 @cli.command()
-@click.option(
-    "--template", default="train", show_default=True, metavar="NAME", help="One of `tracker templates`, or a file."
-)
+@click.option("--template", default="train", show_default=True, metavar="NAME", help="One of `tracker templates`.")
 @click.option("--experiment", metavar="NAME", help="The group of runs it belongs to.")
 @click.option("--name", metavar="NAME", help="Name of the job and the run.")
 @click.option(

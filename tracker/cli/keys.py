@@ -42,14 +42,14 @@ def _database(settings: Settings) -> Database:
     return Database(settings.database_url)
 
 
-def kept_token(settings: Settings, name: str) -> str:
-    """The key of this name in TRACKER_HOME, made if there is none: `admin` for commands, `node` for the agent."""
-    path = settings.home_path / "keys" / f"{name}.token"
-    if path.exists():
-        return path.read_text().strip()
-    secret = new_token(settings, for_agent=name == "node")
-    write_private(path, secret + "\n")
-    return secret
+def node_token_file(settings: Settings) -> Path:
+    """The file in TRACKER_HOME with the key of its agent, made if there is none that the database knows."""
+    path = settings.home_path / "keys" / "node.token"
+    with _database(settings).read() as session:
+        known = path.exists() and tokens.identify(session, path.read_text().strip())
+    if not known:
+        write_private(path, new_token(settings, for_agent=True) + "\n")
+    return path
 
 
 def write_private(path: Path, content: str) -> None:

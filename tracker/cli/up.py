@@ -12,11 +12,12 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from types import FrameType
 
 import click
 
-from tracker.cli.keys import kept_token, login_link, write_private
+from tracker.cli.keys import login_link, node_token_file, write_private
 from tracker.cli.server import listen, serve
 from tracker.errors import SetupProblem
 from tracker.settings import Settings
@@ -41,9 +42,10 @@ def run_all(settings: Settings) -> None:
         listener.close()
         write_private(settings.home_path / "server.json", json.dumps({"url": address, "pid": os.getpid()}))
         commands = _helper_commands(settings, address)
-        click.echo(f"tracker is ready: {login_link(settings)}")
+        environ = _helper_environ(settings)
+        click.echo(f"tracker is ready: {login_link(replace(settings, url=address))}")
         click.echo(_what_runs(commands), err=True)
-        _supervise(server, commands, helpers)
+        _supervise(server, commands, environ, helpers)
     except KeyboardInterrupt:
         click.echo("stopping", err=True)
     finally:
@@ -108,9 +110,6 @@ def _await_ready(server: int, address: str, port: int) -> None:
 def _helper_commands(settings: Settings, address: str) -> dict[str, list[str]]:
     """The processes beside the server: an agent for this home, and a watcher where there is a Slurm."""
     here = [sys.executable, "-m", "tracker"]
-    kept_token(settings, "admin")
-    os.environ["TRACKER_TOKEN_FILE"] = str(settings.home_path / "keys" / "node.token")
-    kept_token(settings, "node")
     commands = {
         "agent": [*here, "agent", "--spool", str(settings.spool_path), "--url", address, "--shared"],
     }
@@ -120,19 +119,29 @@ def _helper_commands(settings: Settings, address: str) -> dict[str, list[str]]:
     return commands
 
 
+def _helper_environ(settings: Settings) -> dict[str, str]:
+    """Ours, but with the key of this home: a shell may be set up to talk to another server."""
+    environ = {name: value for name, value in os.environ.items() if name not in ("TRACKER_TOKEN", "TRACKER_URL")}
+    return {**environ, "TRACKER_TOKEN_FILE": str(node_token_file(settings))}
+
+
 def _what_runs(commands: dict[str, list[str]]) -> str:
     slurm = "the queue of this machine's Slurm" if "watch" in commands else "no Slurm here: scripts outside Slurm only"
     return f"following: {slurm}. Ctrl-C ends it."
 
 
-def _supervise(server: int, commands: dict[str, list[str]], helpers: dict[str, subprocess.Popen[bytes]]) -> None:
+def _supervise(
+    server: int, commands: dict[str, list[str]], environ: dict[str, str], helpers: dict[str, subprocess.Popen[bytes]]
+) -> None:
     """Start the helpers, again when they end, until the server ends."""
     not_before = dict.fromkeys(commands, 0.0)
     while not os.waitpid(server, os.WNOHANG)[0]:
         for name, command in commands.items():
             ended = name in helpers and helpers[name].poll() is not None
             if (name not in helpers or ended) and time.monotonic() >= not_before[name]:
-                helpers[name] = subprocess.Popen(command, preexec_fn=_die_with_parent, stdin=subprocess.DEVNULL)
+                helpers[name] = subprocess.Popen(
+                    command, env=environ, preexec_fn=_die_with_parent, stdin=subprocess.DEVNULL
+                )
                 not_before[name] = time.monotonic() + RESTART_AFTER_S
         time.sleep(0.2)
     raise SetupProblem("The server ended; the lines above say why.")

@@ -45,7 +45,7 @@ def places(env: Mapping[str, str]) -> Iterator[Place]:
 
 def home(env: Mapping[str, str]) -> str:
     """Return the folder of everything that tracker keeps for this user."""
-    return env.get("TRACKER_HOME") or os.path.expanduser("~/.local/share/tracker")
+    return os.path.expanduser(env.get("TRACKER_HOME") or "~/.local/share/tracker")
 
 
 def _is_of_another_job(folder: str, job: Job | None, env: Mapping[str, str]) -> bool:

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-PENDING, RUNNING, SUSPENDED = "PENDING", "RUNNING", "SUSPENDED"
+from tracker.states import LIVE_STATES, SLURM_FINAL_STATES
 
-FINAL = frozenset(
-    (
-        "COMPLETED", "FAILED", "TIMEOUT", "OUT_OF_MEMORY", "CANCELLED", "PREEMPTED", "NODE_FAIL", "BOOT_FAIL",
-        "DEADLINE", "REVOKED",
-    )
-)  # fmt: skip
+PENDING, RUNNING, SUSPENDED = "PENDING", "RUNNING", "SUSPENDED"
 
 # slurm.schedmd.com/job_state_codes.html: flags that hide the base state in squeue's one word.
 _BASE = {
@@ -30,6 +25,6 @@ _BASE = {
 def base_state(word: str) -> str | None:
     """The base state behind Slurm's word; None while it hides it (COMPLETING) and for words not known."""
     first = word.split()[0].rstrip("+") if word.strip() else ""
-    if first in FINAL or first in (PENDING, RUNNING, SUSPENDED):
+    if first in LIVE_STATES or first in SLURM_FINAL_STATES:
         return first
     return _BASE.get(first)

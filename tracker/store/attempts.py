@@ -9,10 +9,9 @@ from ClusterShell.NodeSet import NodeSet, NodeSetException
 from sqlalchemy import case, select, update
 from sqlalchemy.orm import Session
 
+from tracker.store.runs import CLOCK_SLACK
 from tracker.store.tables import Attempt, Gpu
 
-START_SLACK = timedelta(seconds=2)
-"""How far the clocks of a node and the controller may differ."""
 _ASIDE = 1_000_000  # numbers change by way of these, so that no two rows have the same one on the way
 END_SLACK = timedelta(seconds=1)
 """Slurm's times are whole seconds, so an attempt may have gone on for up to a second after its end."""
@@ -24,24 +23,41 @@ def of(session: Session, run_id: str) -> list[Attempt]:
     return list(session.scalars(query))
 
 
-def holding(attempts: Sequence[Attempt], at: datetime) -> Attempt | None:
-    """The attempt that had its allocation at that moment; the last one if several seem to."""
+def holding(attempts: Sequence[Attempt], at: datetime, restarts: int | None = None) -> Attempt | None:
+    """The attempt that had its allocation at that moment, the last one if several seem to.
+
+    With `restarts` it is one that is not known to be another by that count: the end of an attempt on one node may
+    become known after the start of the next one on another.
+    """
     for attempt in reversed(attempts):
-        started = attempt.started_at is None or attempt.started_at - START_SLACK <= at
-        if started and (attempt.ended_at is None or at < attempt.ended_at + END_SLACK):
+        is_other = restarts is not None and attempt.restarts not in (None, restarts)
+        started = attempt.started_at is None or attempt.started_at - CLOCK_SLACK <= at
+        if started and not is_other and (attempt.ended_at is None or at < attempt.ended_at + END_SLACK):
+            attempt.restarts = attempt.restarts if restarts is None else restarts
             return attempt
     return None
 
 
 def begun_by(attempts: Sequence[Attempt], at: datetime) -> Attempt | None:
     """The last attempt that had started at that moment."""
-    started = (one for one in reversed(attempts) if one.started_at is None or one.started_at - START_SLACK <= at)
-    return next(started, None)
+    for slack in (timedelta(0), CLOCK_SLACK):
+        for attempt in reversed(attempts):
+            if attempt.started_at is None or attempt.started_at - slack <= at:
+                return attempt
+    return None
 
 
-def add(session: Session, run_id: str, attempts: list[Attempt], started_at: datetime | None, state: str) -> Attempt:
+def add(
+    session: Session,
+    run_id: str,
+    attempts: list[Attempt],
+    started_at: datetime | None,
+    state: str,
+    restarts: int | None = None,
+) -> Attempt:
     """Add an attempt to a run and to the list."""
-    attempt = Attempt(run_id=run_id, number=len(attempts) + 1, started_at=started_at, state=state)
+    number = len(attempts) + 1
+    attempt = Attempt(run_id=run_id, number=number, started_at=started_at, state=state, restarts=restarts)
     session.add(attempt)
     session.flush()
     attempts.append(attempt)

@@ -9,8 +9,8 @@ from sqlalchemy.orm import Session
 
 from tracker.store.tables import Cluster
 
-FRESH = timedelta(seconds=15)
-"""A watcher that reported within this time is taken to be at work."""
+PATIENCE = timedelta(seconds=15)
+"""A watcher that is later than this with its next look is taken to be gone."""
 
 
 def all_of_them(session: Session) -> list[Cluster]:
@@ -28,7 +28,11 @@ def get(session: Session, name: str) -> Cluster:
     return cluster
 
 
-def is_watched(session: Session, name: str, now: datetime) -> bool:
+def is_watched(cluster: Cluster | None, now: datetime) -> bool:
     """Whether a watcher of the cluster is at work, so that nothing has to be guessed from hooks."""
-    cluster = session.get(Cluster, name)
-    return cluster is not None and cluster.as_of is not None and now - cluster.as_of < FRESH
+    return cluster is not None and cluster.next_look_at is not None and now < cluster.next_look_at + PATIENCE
+
+
+def find(session: Session, name: str) -> Cluster | None:
+    """The cluster of this name, if it was ever seen."""
+    return session.get(Cluster, name)

@@ -13,12 +13,12 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, InternalError, OperationalError
 from sqlalchemy.orm import Session
 
 from tracker.errors import BadInput, DatabaseUnavailable
 
-__all__ = ["Database", "Session"]
+__all__ = ["Database", "Session", "is_outage"]
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_TIMEOUT_S = 30
@@ -32,11 +32,14 @@ class Database:
         self.url = url
         self.engine = _engine(url)
         self._writing = self.engine.execution_options(tracker_write=True)
+        # PostgreSQL would show each statement of a reader another moment.
+        at_one_moment = {"isolation_level": "REPEATABLE READ"} if self.engine.name == "postgresql" else {}
+        self._reading = self.engine.execution_options(**at_one_moment)
 
     @contextmanager
     def read(self) -> Iterator[Session]:
         """A session that sees one moment of the database."""
-        with _explained(), Session(self.engine, expire_on_commit=False) as session:
+        with _explained(), Session(self._reading, expire_on_commit=False) as session:
             yield session
 
     @contextmanager
@@ -68,9 +71,9 @@ class Database:
 def _engine(url: str) -> Engine:
     try:
         parsed = make_url(url)
+        kind = parsed.get_dialect().name
     except ArgumentError:
         raise BadInput(f"`{url}` is no database URL; one looks like postgresql://user@host/name.") from None
-    kind = parsed.get_backend_name()
     if kind == "sqlite":
         if parsed.database:
             _make_folder(Path(parsed.database).parent)
@@ -114,13 +117,18 @@ def _alembic(connection: Connection | None = None) -> Config:
     return config
 
 
+def is_outage(problem: BaseException) -> bool:
+    """Whether the database itself is at fault (away, locked, full), not a statement of ours."""
+    return isinstance(problem, (OperationalError, InterfaceError, InternalError))
+
+
 @contextmanager
 def _explained() -> Iterator[None]:
     """Tell faults of the database itself in one sentence; faults of our statements stay as they are."""
     try:
         yield
     except DBAPIError as problem:
+        if not is_outage(problem):
+            raise
         said = str(problem.orig).strip().splitlines()[0] if str(problem.orig).strip() else "no answer"
-        if type(problem).__name__ in ("OperationalError", "InterfaceError", "InternalError"):
-            raise DatabaseUnavailable(f"The database does not work now: {said}.") from problem
-        raise
+        raise DatabaseUnavailable(f"The database does not work now: {said}.") from problem

@@ -18,6 +18,11 @@ class Identity:
         return self.role == "admin"
 
     @property
+    def sees_own(self) -> bool:
+        """Whether this is a person, with runs of their own."""
+        return self.role in ("admin", "user")
+
+    @property
     def may_ingest(self) -> bool:
         """Whether events of every user may be delivered."""
         return self.role in ("admin", "node")

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
-from sqlalchemy import exists, or_, select
+from sqlalchemy import exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from tracker.errors import NotFound
-from tracker.store.runs import LIVE_STATES
+from tracker.states import LIVE_STATES
 from tracker.store.tables import HookEvent, Log, Run
 
+MOST_FOLLOWED = 200
 SETTLED_AFTER = timedelta(seconds=5)
 
 
@@ -26,6 +28,16 @@ class LogTail:
     truncated: bool
 
 
+class Followed(NamedTuple):
+    """A stream that is wanted from byte `offset_bytes`."""
+
+    job_id: int
+    stream: str
+    path: str
+    uid: int | None
+    offset_bytes: int
+
+
 def expect(session: Session, run_id: str, stream: str, path: str, node: str | None, uid: int | None) -> None:
     """Say where a stream of the run is written, so that the agent of that node follows it."""
     log = session.get(Log, (run_id, stream))
@@ -35,23 +47,29 @@ def expect(session: Session, run_id: str, stream: str, path: str, node: str | No
         log.path, log.node, log.complete, log.problem = path, node, False, None
 
 
-def followed(session: Session, cluster: str, node: str | None) -> list[tuple[Log, Run]]:
+def followed(session: Session, cluster: str, node: str | None) -> list[Followed]:
     """Streams that the agent of the node should follow: of running jobs, and of ended ones until their end was read.
 
     None stands for an agent on a shared file system: it follows the runs of nodes that have no agent, as no hook tells.
     """
     hooked = exists().where(HookEvent.run_id == Run.id)
     query = (
-        select(Log, Run)
+        select(Run.job_id, Log.stream, Log.path, Log.uid, Log.offset_bytes + func.length(Log.content))
         .join(Run, Run.id == Log.run_id)
-        .where(Run.cluster == cluster, Log.complete.is_(False), ~hooked if node is None else Log.node == node)
+        .where(
+            Run.cluster == cluster,
+            Run.job_id.is_not(None),
+            Log.complete.is_(False),
+            ~hooked if node is None else Log.node == node,
+        )
         .where(or_(Run.state != "PENDING", Log.offset_bytes > 0))
         .order_by(Run.created_at.desc())
-        .limit(200)
+        .limit(MOST_FOLLOWED)
     )
-    newest: dict[tuple[int | None, str], tuple[Log, Run]] = {}
-    for log, run in session.execute(query):
-        newest.setdefault((run.job_id, log.stream), (log, run))  # ids are reused: a job folder is the newest run's
+    newest: dict[tuple[int, str], Followed] = {}
+    for row in session.execute(query):
+        one = Followed(*row)  # type: ignore[arg-type]  # the query asks for runs that have a job id
+        newest.setdefault((one.job_id, one.stream), one)  # ids are reused: a job folder is the newest run's
     return list(newest.values())
 
 

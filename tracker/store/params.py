@@ -8,12 +8,14 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from tracker.store.tables import Note, Param, Run, Tag
+from tracker.store.upsert import upsert
 
 
 def set_params(session: Session, run_id: str, params: dict[str, str]) -> None:
     """Set parameters by their text; others stay."""
-    for key, value in params.items():
-        session.merge(Param(run_id=run_id, key=key, value=value, number=_number(value)))
+    upsert(
+        session, Param, [{"run_id": run_id, "key": key, "value": v, "number": _number(v)} for key, v in params.items()]
+    )
 
 
 def _number(value: str) -> float | None:
@@ -26,13 +28,12 @@ def _number(value: str) -> float | None:
 
 def set_tags(session: Session, run_id: str, tags: dict[str, str]) -> None:
     """Set tags; others stay."""
-    for key, value in tags.items():
-        session.merge(Tag(run_id=run_id, key=key, value=value))
+    upsert(session, Tag, [{"run_id": run_id, "key": key, "value": value} for key, value in tags.items()])
 
 
-def add_note(session: Session, run_id: str, key: str, reason: str) -> None:
-    """Keep why something could not be stored; one note per key."""
-    session.merge(Note(run_id=run_id, key=key, reason=reason))
+def add_notes(session: Session, run_id: str, reasons: dict[str, str]) -> None:
+    """Keep why things could not be stored; one note per key."""
+    upsert(session, Note, [{"run_id": run_id, "key": key, "reason": reason} for key, reason in reasons.items()])
 
 
 def notes(session: Session, run: Run) -> list[Note]:

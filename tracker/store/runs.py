@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, delete, func, or_, select, true, tuple_, update
+from sqlalchemy import ColumnElement, and_, delete, false, func, or_, select, tuple_, update
 from sqlalchemy.orm import Session, selectinload
 
 from tracker.errors import BadInput, NotFound
+from tracker.states import FINAL_STATES, LIVE_STATES
 from tracker.store.identity import Identity
 from tracker.store.tables import (
     Attempt,
@@ -32,13 +33,8 @@ from tracker.store.tables import (
     Writer,
 )
 
-LIVE_STATES = ("PENDING", "RUNNING", "SUSPENDED")
-FINAL_STATES = (
-    "COMPLETED", "FAILED", "TIMEOUT", "OUT_OF_MEMORY", "CANCELLED", "PREEMPTED", "NODE_FAIL", "BOOT_FAIL", "DEADLINE",
-    "REVOKED", "LOST",
-)  # fmt: skip
-STATES = LIVE_STATES + FINAL_STATES
-
+CLOCK_SLACK = timedelta(seconds=2)
+"""How far the clocks of nodes and controller may differ; Slurm's times are whole seconds, too."""
 _CHILDREN = (Attempt, Gpu, Param, Tag, Note, Summary, Segment, Writer, Log, HookEvent)
 _DETAILS = (
     selectinload(Run.params),
@@ -59,7 +55,9 @@ class Page:
 
 def visible_to(viewer: Identity) -> ColumnElement[bool]:
     """The condition that a run may be read by the viewer."""
-    return true() if viewer.sees_all else Run.user == viewer.user
+    if viewer.sees_all:
+        return Run.deleted_at.is_(None)
+    return and_(Run.deleted_at.is_(None), Run.user == viewer.user) if viewer.sees_own else false()
 
 
 def find(
@@ -98,12 +96,7 @@ def board(session: Session, viewer: Identity, *, live_limit: int, ended_limit: i
     """Runs that wait or run, newest first, and runs that ended, the last one first. Params and tags are not loaded."""
     mine = visible_to(viewer)
     live = select(Run.id).where(mine, Run.state.in_(LIVE_STATES)).order_by(Run.created_at.desc()).limit(live_limit)
-    ended = (
-        select(Run.id)
-        .where(mine, Run.state.in_(FINAL_STATES))
-        .order_by(Run.ended_at.desc().nulls_last())
-        .limit(ended_limit)
-    )
+    ended = select(Run.id).where(mine, Run.ended_at.is_not(None)).order_by(Run.ended_at.desc()).limit(ended_limit)
     details = (selectinload(Run.summary), selectinload(Run.attempts).selectinload(Attempt.gpus))
     either = or_(Run.id.in_(live), Run.id.in_(ended))
     found = list(session.scalars(select(Run).where(either).options(*details).order_by(Run.created_at.desc())))
@@ -161,6 +154,15 @@ def _identifies(ident: str) -> ColumnElement[bool]:
     return and_(cluster, Run.job_id == job_id)
 
 
+def add(session: Session, *, experiment: Experiment, now: datetime, **facts: Any) -> Run:
+    """Make a run. `created_at` is now unless given; other facts are columns."""
+    run = Run(**{"id": str(uuid.uuid4()), "created_at": now, "updated_at": now, **facts}, experiment_id=experiment.id)
+    run.restarts, run.gpus_requested, run.accounting_due = 0, 0, False
+    session.add(run)
+    session.flush()
+    return run
+
+
 def lock(session: Session, run_id: str) -> Run | None:
     """The run, locked until the transaction ends; None if there is none."""
     return session.scalar(select(Run).where(Run.id == run_id).with_for_update(of=Run))
@@ -181,17 +183,21 @@ def reserve(session: Session, jobs: set[tuple[str, int]]) -> None:
     session.scalars(select(Run.id).where(held.in_(jobs)).order_by(Run.id).with_for_update(of=Run)).all()
 
 
-def of_job(session: Session, cluster: str, job_id: int, at: datetime) -> Run | None:
-    """The run that held this job id at that moment, locked; ids are reused, so the newest one submitted by then."""
-    slack = timedelta(seconds=2)  # clocks of nodes and controller differ a little, and Slurm's times are whole seconds
+def of_job(session: Session, cluster: str, job_id: int, at: datetime, *, starting: bool = False) -> Run | None:
+    """The run that held this job id at that moment, locked; ids are reused, so the newest one submitted by then.
+
+    With `starting`, a job starts for the first time at that moment: a run that was over before is of an older job.
+    """
     query = (
         select(Run)
         .where(Run.cluster == cluster, Run.job_id == job_id)
-        .where(or_(Run.submitted_at.is_(None), Run.submitted_at <= at + slack))
+        .where(or_(Run.submitted_at.is_(None), Run.submitted_at <= at + CLOCK_SLACK))
         .order_by(Run.created_at.desc())
         .limit(1)
     )
-    return session.scalar(query.with_for_update(of=Run))
+    run = session.scalar(query.with_for_update(of=Run))
+    was_over = run is not None and run.state_source == "accounting" and run.ended_at is not None
+    return None if run and starting and was_over and run.ended_at + CLOCK_SLACK < at else run  # type: ignore[operator]
 
 
 def of_cluster(session: Session, cluster: str, job_ids: Iterable[int], array_job_ids: Iterable[int] = ()) -> list[Run]:
@@ -207,23 +213,54 @@ def live(session: Session, cluster: str, before: datetime) -> list[Run]:
     return list(session.scalars(query))
 
 
-def due(session: Session, cluster: str, limit: int) -> list[Run]:
-    """Runs about which accounting must be asked, the ones that changed last first."""
-    query = select(Run).where(Run.cluster == cluster, Run.accounting_due).order_by(Run.updated_at.desc()).limit(limit)
+def due(session: Session, cluster: str, limit: int) -> list[str]:
+    """Ids of runs about which accounting must be asked, the ones that changed first first."""
+    query = select(Run.id).where(Run.cluster == cluster, Run.accounting_due).order_by(Run.updated_at).limit(limit)
     return list(session.scalars(query))
+
+
+def job_ids(session: Session, ids: Iterable[str]) -> set[int]:
+    """The job ids of these runs; of array tasks that have none yet the array's."""
+    rows = session.execute(select(Run.job_id, Run.array_job_id).where(Run.id.in_(list(ids))))
+    return {one for job_id, array_job_id in rows if (one := job_id or array_job_id)}
+
+
+def by_ids(session: Session, ids: Iterable[str]) -> list[Run]:
+    """These runs as they are now, locked; those that are gone are left out."""
+    query = select(Run).where(Run.id.in_(list(ids))).order_by(Run.id).with_for_update(of=Run)
+    return list(session.scalars(query))
+
+
+def over(session: Session, jobs: Iterable[tuple[str, int]], ids: Iterable[str]) -> list[Run]:
+    """Of the runs of these jobs and with these ids those that are over for good, the newest of a job only."""
+    either = or_(tuple_(Run.cluster, Run.job_id).in_(list(jobs)), Run.id.in_(list(ids)))
+    newest: dict[tuple[str | None, int | str], Run] = {}
+    for run in session.scalars(select(Run).where(either).order_by(Run.created_at)):
+        newest[(run.cluster, run.job_id or run.id)] = run
+    return [run for run in newest.values() if run.state in FINAL_STATES and not run.accounting_due]
+
+
+def holders(session: Session, viewer: Identity) -> list[Run]:
+    """Runs that hold nodes now, with their attempts and GPUs."""
+    gpus = selectinload(Run.attempts).selectinload(Attempt.gpus)
+    return list(session.scalars(select(Run).where(visible_to(viewer), Run.state.in_(LIVE_STATES[1:])).options(gpus)))
 
 
 def absorb(session: Session, newer: Run, into: Run) -> None:
     """Give everything that `newer` has to `into`, and forget `newer`: both turned out to be one run."""
     for child in _CHILDREN:
+        if child is not HookEvent:
+            key = [column for column in child.__table__.primary_key if column.name != "run_id"]
+            taken = tuple_(*key).in_(select(*key).where(child.run_id == newer.id))
+            session.execute(delete(child).where(child.run_id == into.id, taken))
         session.execute(update(child).where(child.run_id == newer.id).values(run_id=into.id))
     session.execute(delete(Run).where(Run.id == newer.id))
     session.expunge(newer)
 
 
-def remove(session: Session, run: Run) -> None:
-    """Delete the run with everything it has."""
-    session.delete(run)
+def remove(run: Run, now: datetime) -> None:
+    """Delete the run: nobody sees it any more. Its row stays, so that Slurm and kept spools cannot bring it back."""
+    run.deleted_at = now
 
 
 def counts_by_state(session: Session, viewer: Identity) -> dict[str, int]:

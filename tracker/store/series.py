@@ -8,13 +8,12 @@ the next, values as float64, exact, NaN and infinities included. New points go t
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import select
+from sqlalchemy import func, select, tuple_
 from sqlalchemy.orm import Session
 
 from tracker.errors import NotFound
@@ -66,28 +65,51 @@ class Series:
     downsampled: bool
 
 
-def append(session: Session, run_id: str, writer: str, metric: str, points: Points) -> None:
-    """Put points to the end of a writer's series of a metric, and into the summary."""
-    key = (Segment.run_id == run_id, Segment.metric == metric, Segment.writer == writer)
-    last = session.scalar(select(Segment).where(*key).order_by(Segment.number.desc()).limit(1))
-    number = 0 if last is None else last.number
-    if last is not None and last.count < SEGMENT_POINTS:
-        points = Points.joined([_decode(last), points])
-        fresh = len(points) - last.count
-    else:
-        fresh, number = len(points), number + (last is not None)
+def append(session: Session, run_id: str, writer: str, columns: Mapping[str, Points]) -> None:
+    """Put points of metrics to the end of a writer's series, and into the summaries."""
+    if not columns:
+        return
+    last = _last_segments(session, run_id, writer, columns)
+    known = {one.metric: one for one in session.scalars(
+        select(Summary).where(Summary.run_id == run_id, Summary.metric.in_(list(columns)))
+    )}  # fmt: skip
+    for metric, points in columns.items():
+        _extend(session, run_id, metric, writer, last.get(metric), points)
+        summary = known.get(metric)
+        if summary is None:
+            summary = Summary(run_id=run_id, metric=metric, total=0.0, finite_count=0, count=0, min=None, max=None)
+            session.add(summary)
+        _summarize(summary, points)
+
+
+def _last_segments(session: Session, run_id: str, writer: str, columns: Mapping[str, Points]) -> dict[str, Segment]:
+    mine = (Segment.run_id == run_id, Segment.writer == writer, Segment.metric.in_(list(columns)))
+    newest = select(Segment.metric, func.max(Segment.number)).where(*mine).group_by(Segment.metric)
+    query = select(Segment).where(*mine, tuple_(Segment.metric, Segment.number).in_(newest))
+    return {segment.metric: segment for segment in session.scalars(query)}
+
+
+def _extend(
+    session: Session, run_id: str, metric: str, writer: str, last: Segment | None, points: Points
+) -> None:  # fmt: skip
+    number = 0
+    if last is not None:
+        number = last.number + 1
+        room = SEGMENT_POINTS - last.count
+        if room > 0:
+            _fill(last, Points.joined([_decode(last), points[:room]]))
+            points = points[room:]
     for start in range(0, len(points), SEGMENT_POINTS):
-        session.merge(_encode(run_id, metric, writer, number, points[start : start + SEGMENT_POINTS]))
+        segment = Segment(run_id=run_id, metric=metric, writer=writer, number=number)
+        _fill(segment, points[start : start + SEGMENT_POINTS])
+        session.add(segment)
         number += 1
-    _summarize(session, run_id, metric, points[len(points) - fresh :])
 
 
-def _encode(run_id: str, metric: str, writer: str, number: int, points: Points) -> Segment:
-    return Segment(
-        run_id=run_id, metric=metric, writer=writer, number=number, count=len(points),
-        steps=_pack_ints(points.steps), times=_pack_ints(points.times_us),
-        values=zlib.compress(points.values.astype("<f8").tobytes(), 1),
-    )  # fmt: skip
+def _fill(segment: Segment, points: Points) -> None:
+    segment.count = len(points)
+    segment.steps, segment.times = _pack_ints(points.steps), _pack_ints(points.times_us)
+    segment.values = zlib.compress(points.values.astype("<f8").tobytes(), 1)
 
 
 def _decode(segment: Segment) -> Points:
@@ -103,42 +125,41 @@ def _unpack_ints(packed: bytes) -> Ints:
     return np.cumsum(np.frombuffer(zlib.decompress(packed), "<i8"), dtype=np.int64)
 
 
-def _summarize(session: Session, run_id: str, metric: str, fresh: Points) -> None:
+def _summarize(known: Summary, fresh: Points) -> None:
     finite = fresh.values[np.isfinite(fresh.values)]
-    known = session.get(Summary, (run_id, metric))
-    if known is None:
-        known = Summary(run_id=run_id, metric=metric, total=0.0, finite_count=0, count=0, min=None, max=None)
-        session.add(known)
     last = float(fresh.values[-1])
     known.last = None if np.isnan(last) else last
     known.last_step = int(fresh.steps[-1])
-    known.last_at = datetime.fromtimestamp(int(fresh.times_us[-1]) / 1_000_000, tz=timezone.utc)
     known.count += len(fresh)
     if len(finite):
         known.min = float(finite.min()) if known.min is None else min(known.min, float(finite.min()))
         known.max = float(finite.max()) if known.max is None else max(known.max, float(finite.max()))
-        known.total += float(finite.sum())
+        with np.errstate(over="ignore"):
+            total = known.total + float(finite.sum())
+        known.total = float(np.nan_to_num(total))  # the greatest float instead of infinity, which is no number in a sum
         known.finite_count += len(finite)
 
 
-def load(session: Session, run_id: str, metric: str, rank: int = 0) -> Points:
-    """All points of a metric logged by a rank, by step, those of equal steps by time. Raises NotFound."""
-    query = (
-        select(Segment)
-        .outerjoin(Writer, (Writer.run_id == Segment.run_id) & (Writer.name == Segment.writer))
-        .where(Segment.run_id == run_id, Segment.metric == metric)
-        .where((Writer.rank == rank) | (Writer.rank.is_(None)))
-        .order_by(Segment.writer, Segment.number)
-    )
-    pieces = [_decode(segment) for segment in session.scalars(query)]
+def load(session: Session, run_id: str, metric: str, rank: int | None = None) -> Points:
+    """All points of a metric logged by a rank (the lowest that did, if none is given), by step, then by time.
+
+    Raises NotFound.
+    """
+    mine = (Segment.run_id == run_id, Segment.metric == metric)
+    written_by = (Writer.run_id == Segment.run_id) & (Writer.name == Segment.writer)
+    if rank is None:
+        rank = session.scalar(select(func.min(Writer.rank)).join(Segment, written_by).where(*mine))
+    query = select(Segment).join(Writer, written_by).where(*mine, Writer.rank == rank)
+    pieces = [_decode(segment) for segment in session.scalars(query.order_by(Segment.writer, Segment.number))]
     if not pieces:
-        raise NotFound(f"Rank {rank} of this run has not logged a metric `{metric[:80]}`.")
+        whose = "" if rank is None else f" by rank {rank}"
+        raise NotFound(f"This run has no metric `{metric[:80]}`{whose}.")
     points = Points.joined(pieces)
     return points[np.lexsort((points.times_us, points.steps))]
 
 
 def read(
-    session: Session, run_id: str, metric: str, *, x: str = "step", max_points: int = 1000, rank: int = 0
+    session: Session, run_id: str, metric: str, *, x: str = "step", max_points: int = 1000, rank: int | None = None
 ) -> Series:
     """A metric for a chart over `step` or `time` (seconds since 1970): at most `max_points` points, extremes kept.
 

@@ -61,7 +61,8 @@ class Experiment(Table):
 class Run(Table):
     """What the researcher sees: one job, one array task, one het job as a whole, or one script outside Slurm.
 
-    `accounting_due`: an attempt ended, and Slurm's accounting has not been asked about it yet.
+    `accounting_due`: an attempt ended, and Slurm's accounting has not been asked about it yet. `deleted_at`: since then
+    nobody sees it.
     """
 
     __tablename__ = "runs"
@@ -89,7 +90,8 @@ class Run(Table):
     signal: Mapped[int | None]
     submitted_at: Mapped[datetime | None]
     started_at: Mapped[datetime | None]
-    ended_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None] = mapped_column(index=True)
+    deleted_at: Mapped[datetime | None]
     time_limit_s: Mapped[int | None]
 
     cluster: Mapped[str | None] = mapped_column(Text)
@@ -99,7 +101,6 @@ class Run(Table):
     het_job_id: Mapped[int | None]
     restarts: Mapped[int] = mapped_column(default=0)
     gpus_requested: Mapped[int] = mapped_column(default=0)
-    nodes_requested: Mapped[int | None]
     work_dir: Mapped[str | None] = mapped_column(Text)
     command: Mapped[str | None] = mapped_column(Text)
 
@@ -111,13 +112,14 @@ class Run(Table):
 
 
 class Attempt(Table):
-    """One allocation of a run, numbered from 1."""
+    """One allocation of a run, numbered from 1 by start. `restarts`: Slurm's count of requeues before it, if known."""
 
     __tablename__ = "attempts"
     run_id: Mapped[str] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
     number: Mapped[int] = mapped_column(primary_key=True)
     started_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
+    restarts: Mapped[int | None]
     state: Mapped[str] = mapped_column(String(16))
     nodes: Mapped[str | None] = mapped_column(Text)
 
@@ -143,7 +145,6 @@ class Param(Table):
     """A parameter of a run; `value` is its text, `number` its value when it is a number."""
 
     __tablename__ = "params"
-    __table_args__ = (Index("ix_params_number", "key", "number"),)
     run_id: Mapped[str] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
     key: Mapped[str] = mapped_column(String(512), primary_key=True)
     value: Mapped[str] = mapped_column(Text)
@@ -179,7 +180,6 @@ class Summary(Table):
     metric: Mapped[str] = mapped_column(String(512), primary_key=True)
     last: Mapped[float | None]
     last_step: Mapped[int]
-    last_at: Mapped[datetime]
     min: Mapped[float | None]
     max: Mapped[float | None]
     total: Mapped[float]
@@ -212,14 +212,13 @@ class Writer(Table):
     rejected_lines: Mapped[int] = mapped_column(default=0)
     node: Mapped[str | None] = mapped_column(Text)
     rank: Mapped[int] = mapped_column(default=0)
-    host: Mapped[str | None] = mapped_column(Text)
-    pid: Mapped[int | None]
 
 
 class Log(Table):
     """The last bytes of an output stream of a run. The kept bytes begin at `offset_bytes` of the file."""
 
     __tablename__ = "logs"
+    __table_args__ = (Index("ix_logs_followed", "complete", "node"),)
     run_id: Mapped[str] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
     stream: Mapped[str] = mapped_column(String(8), primary_key=True)
     path: Mapped[str] = mapped_column(Text)
@@ -245,11 +244,15 @@ class HookEvent(Table):
 
 
 class Cluster(Table):
-    """A Slurm cluster as its watcher last saw it. `accounted_until`: accounting was read up to this moment."""
+    """A Slurm cluster as its watcher saw it at `as_of`; it wants to look again at `next_look_at`.
+
+    `accounted_until`: accounting was read up to this moment.
+    """
 
     __tablename__ = "clusters"
     name: Mapped[str] = mapped_column(Text, primary_key=True)
     as_of: Mapped[datetime | None]
+    next_look_at: Mapped[datetime | None]
     accounted_until: Mapped[datetime | None]
     problem: Mapped[str | None] = mapped_column(Text)
     nodes: Mapped[list[dict[str, Any]]] = mapped_column(types.JSON, default=list)

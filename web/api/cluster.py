@@ -5,6 +5,7 @@ from __future__ import annotations
 from flask import Blueprint
 from flask.typing import ResponseReturnValue
 
+from tracker.states import LIVE_STATES
 from tracker.store import clusters, runs
 from web.api.exchange import answer, read_query
 from web.api.models import JobList, NodeList, NoQuery, PageQuery
@@ -18,7 +19,7 @@ def jobs() -> ResponseReturnValue:
     """Runs that wait or run, newest first."""
     asked = read_query(PageQuery)
     with db().read() as session:
-        page = runs.find(session, viewer(), states=runs.LIVE_STATES, limit=asked.limit, cursor=asked.cursor)
+        page = runs.find(session, viewer(), states=LIVE_STATES, limit=asked.limit, cursor=asked.cursor)
         watched = clusters.all_of_them(session)
     return answer(JobList.seen(page, watched))
 

@@ -12,10 +12,11 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
+from tracker.states import STATES
 from tracker.store import attempts, tables
 from tracker.store.experiments import ExperimentSummary
 from tracker.store.logs import LogTail
-from tracker.store.runs import STATES, Page
+from tracker.store.runs import Page
 from tracker.store.series import Series
 
 
@@ -62,7 +63,7 @@ class SeriesQuery(_Asked):
     metric: Key
     x: Literal["step", "time"] = "step"
     max_points: int = Field(1000, ge=2, le=100_000)
-    rank: int = Field(0, ge=0, le=2**31)
+    rank: int | None = Field(None, ge=0, le=2**31)
 
 
 class LogQuery(_Asked):

@@ -6,6 +6,7 @@ from flask import Blueprint
 from flask.typing import ResponseReturnValue
 
 from tracker.errors import Conflict
+from tracker.states import LIVE_STATES
 from tracker.store import logs, params, series
 from tracker.store import runs as store
 from web.api.exchange import answer, read_body, read_query
@@ -51,12 +52,12 @@ def change(ident: str) -> ResponseReturnValue:
 
 @runs.delete("/<run:ident>")
 def remove(ident: str) -> ResponseReturnValue:
-    """Delete a run that has ended, with all it has."""
+    """Delete a run that has ended."""
     with db().write() as session:
         run = store.get(session, viewer(), ident)
-        if run.state in store.LIVE_STATES:
+        if run.state in LIVE_STATES:
             raise Conflict(f"This run is {run.state}; it can be deleted when it has ended.")
-        store.remove(session, run)
+        store.remove(run, now())
     return "", 204
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flask import Flask
 
+from tracker.store import clusters
 from web import text
 from web.pages import cluster, experiments, home, run, runs, words
 
@@ -16,6 +17,6 @@ _FILTERS = (
 
 def install(app: Flask) -> None:
     """Put the pages into the application."""
-    app.jinja_env.filters.update({word.__name__: word for word in _FILTERS})
+    app.jinja_env.filters.update({word.__name__: word for word in _FILTERS}, is_watched=clusters.is_watched)
     for page in (home.home, runs.runs, run.run, experiments.experiments, cluster.cluster):
         app.register_blueprint(page)

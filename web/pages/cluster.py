@@ -34,7 +34,7 @@ def show() -> ResponseReturnValue:
     """All nodes of all clusters."""
     with db().read() as session:
         watched = store.all_of_them(session)
-        running = runs.find(session, viewer(), states=("RUNNING", "SUSPENDED"), limit=500).items
+        running = runs.holders(session, viewer())
     holders = _holders(running)
     grid = {one.name: [(node, _slots(one, node, holders)) for node in one.nodes] for one in watched}
     return live.answer("cluster", clusters=watched, grid=grid)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, request
 from flask.typing import ResponseReturnValue
 
+from tracker.states import FINAL_STATES
 from tracker.store import logs, params
 from tracker.store import runs as store
 from tracker.store.tables import Run, Summary
@@ -25,10 +26,10 @@ def show(ident: str) -> ResponseReturnValue:
         found = store.get(session, viewer(), ident)
         notes = params.notes(session, found)
         output = logs.tails(session, found.id, LOG_LINES)
-    settled = found.state in store.FINAL_STATES and not found.accounting_due
+    settled = found.state in FINAL_STATES and not found.accounting_due
     return live.answer(
         "run", every_s=SETTLED_EVERY_S if settled else 1, run=found, groups=_groups(found), notes=notes, output=output,
-        ended=found.state in store.FINAL_STATES, x="time" if request.args.get("x") == "time" else "step",
+        ended=found.state in FINAL_STATES, x="time" if request.args.get("x") == "time" else "step",
     )  # fmt: skip
 
 

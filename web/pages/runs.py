@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from flask import Blueprint
 from flask.typing import ResponseReturnValue
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
+from tracker.states import STATES
 from tracker.store import runs as store
 from web.api.exchange import read_query
 from web.api.models import RunsQuery
@@ -16,10 +17,9 @@ runs = Blueprint("runs", __name__)
 
 
 class _PageQuery(RunsQuery):
-    # A form sends its empty fields, too.
-    model_config = ConfigDict(extra="forbid")
     limit: int = Field(50, ge=1, le=200)
     fragment: str | None = None
+    # A form sends its empty fields, too.
     state: list[str] = []  # noqa: RUF012
 
 
@@ -27,11 +27,11 @@ class _PageQuery(RunsQuery):
 def show() -> ResponseReturnValue:
     """A page of runs."""
     asked = read_query(_PageQuery)
-    states = [state for state in asked.state if state in store.STATES]
+    states = [state for state in asked.state if state in STATES]
     with db().read() as session:
         page = store.find(
             session, viewer(), experiment=asked.experiment, user=asked.user, states=states, search=asked.q,
             limit=asked.limit, cursor=asked.cursor,
         )  # fmt: skip
     next_url = live.here(cursor=page.next_cursor) if page.next_cursor else None
-    return live.answer("runs", page=page, asked=asked, states=store.STATES, next_url=next_url)
+    return live.answer("runs", page=page, asked=asked, states=STATES, next_url=next_url)

@@ -7,7 +7,7 @@ import math
 import signal
 from datetime import datetime, timedelta
 
-from tracker.store.runs import LIVE_STATES
+from tracker.states import LIVE_STATES
 from tracker.store.tables import Attempt, Run, Summary
 
 MACHINE = "system/"
@@ -61,11 +61,9 @@ def title(run: Run) -> str:
 
 def job(run: Run) -> str:
     """How the run's job is called, `dev:12` or `dev:12_3`; empty outside Slurm."""
-    if run.cluster is None or run.job_id is None:
-        return ""
     if run.array_job_id is not None and run.array_task_id is not None:
         return f"{run.cluster}:{run.array_job_id}_{run.array_task_id}"
-    return f"{run.cluster}:{run.job_id}"
+    return f"{run.cluster}:{run.job_id}" if run.job_id is not None else ""
 
 
 def explain(run: Run) -> str:
@@ -80,6 +78,8 @@ def explain(run: Run) -> str:
             if run.time_limit_s
             else "It ran out of time."
         )
+    if run.state == "CANCELLED" and run.reason and run.reason.startswith("by "):
+        return f"It was cancelled {run.reason}."
     said = _ENDS.get(run.state, "")
     if run.signal:
         said = f"{said} It was killed by {_signal_name(run.signal)}."

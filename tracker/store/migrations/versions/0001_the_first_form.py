@@ -16,6 +16,7 @@ def upgrade() -> None:
         "clusters",
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("as_of", sa.BigInteger(), nullable=True),
+        sa.Column("next_look_at", sa.BigInteger(), nullable=True),
         sa.Column("accounted_until", sa.BigInteger(), nullable=True),
         sa.Column("problem", sa.Text(), nullable=True),
         sa.Column("nodes", sa.JSON(), nullable=False),
@@ -58,6 +59,7 @@ def upgrade() -> None:
         sa.Column("submitted_at", sa.BigInteger(), nullable=True),
         sa.Column("started_at", sa.BigInteger(), nullable=True),
         sa.Column("ended_at", sa.BigInteger(), nullable=True),
+        sa.Column("deleted_at", sa.BigInteger(), nullable=True),
         sa.Column("time_limit_s", sa.BigInteger(), nullable=True),
         sa.Column("cluster", sa.Text(), nullable=True),
         sa.Column("job_id", sa.BigInteger(), nullable=True),
@@ -66,7 +68,6 @@ def upgrade() -> None:
         sa.Column("het_job_id", sa.BigInteger(), nullable=True),
         sa.Column("restarts", sa.BigInteger(), nullable=False),
         sa.Column("gpus_requested", sa.BigInteger(), nullable=False),
-        sa.Column("nodes_requested", sa.BigInteger(), nullable=True),
         sa.Column("work_dir", sa.Text(), nullable=True),
         sa.Column("command", sa.Text(), nullable=True),
         sa.ForeignKeyConstraint(["experiment_id"], ["experiments.id"], name=op.f("fk_runs_experiment_id")),
@@ -76,6 +77,7 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_runs_accounting_due"), ["accounting_due"], unique=False)
         batch_op.create_index("ix_runs_array", ["cluster", "array_job_id", "array_task_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_runs_created_at"), ["created_at"], unique=False)
+        batch_op.create_index(batch_op.f("ix_runs_ended_at"), ["ended_at"], unique=False)
         batch_op.create_index("ix_runs_experiment", ["experiment_id", "created_at"], unique=False)
         batch_op.create_index("ix_runs_job", ["cluster", "job_id"], unique=False)
         batch_op.create_index("ix_runs_state", ["state", "created_at"], unique=False)
@@ -88,6 +90,7 @@ def upgrade() -> None:
         sa.Column("number", sa.BigInteger(), nullable=False),
         sa.Column("started_at", sa.BigInteger(), nullable=True),
         sa.Column("ended_at", sa.BigInteger(), nullable=True),
+        sa.Column("restarts", sa.BigInteger(), nullable=True),
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("nodes", sa.Text(), nullable=True),
         sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name=op.f("fk_attempts_run_id"), ondelete="CASCADE"),
@@ -133,6 +136,9 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name=op.f("fk_logs_run_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("run_id", "stream", name=op.f("pk_logs")),
     )
+    with op.batch_alter_table("logs", schema=None) as batch_op:
+        batch_op.create_index("ix_logs_followed", ["complete", "node"], unique=False)
+
     op.create_table(
         "notes",
         sa.Column("run_id", sa.String(length=36), nullable=False),
@@ -150,9 +156,6 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name=op.f("fk_params_run_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("run_id", "key", name=op.f("pk_params")),
     )
-    with op.batch_alter_table("params", schema=None) as batch_op:
-        batch_op.create_index("ix_params_number", ["key", "number"], unique=False)
-
     op.create_table(
         "segments",
         sa.Column("run_id", sa.String(length=36), nullable=False),
@@ -172,7 +175,6 @@ def upgrade() -> None:
         sa.Column("metric", sa.String(length=512), nullable=False),
         sa.Column("last", sa.Double(), nullable=True),
         sa.Column("last_step", sa.BigInteger(), nullable=False),
-        sa.Column("last_at", sa.BigInteger(), nullable=False),
         sa.Column("min", sa.Double(), nullable=True),
         sa.Column("max", sa.Double(), nullable=True),
         sa.Column("total", sa.Double(), nullable=False),
@@ -198,8 +200,6 @@ def upgrade() -> None:
         sa.Column("rejected_lines", sa.BigInteger(), nullable=False),
         sa.Column("node", sa.Text(), nullable=True),
         sa.Column("rank", sa.BigInteger(), nullable=False),
-        sa.Column("host", sa.Text(), nullable=True),
-        sa.Column("pid", sa.BigInteger(), nullable=True),
         sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name=op.f("fk_writers_run_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("run_id", "name", name=op.f("pk_writers")),
     )
@@ -213,11 +213,11 @@ def downgrade() -> None:
     op.drop_table("tags")
     op.drop_table("summaries")
     op.drop_table("segments")
-    with op.batch_alter_table("params", schema=None) as batch_op:
-        batch_op.drop_index("ix_params_number")
-
     op.drop_table("params")
     op.drop_table("notes")
+    with op.batch_alter_table("logs", schema=None) as batch_op:
+        batch_op.drop_index("ix_logs_followed")
+
     op.drop_table("logs")
     with op.batch_alter_table("hook_events", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_hook_events_run_id"))
@@ -231,6 +231,7 @@ def downgrade() -> None:
         batch_op.drop_index("ix_runs_state")
         batch_op.drop_index("ix_runs_job")
         batch_op.drop_index("ix_runs_experiment")
+        batch_op.drop_index(batch_op.f("ix_runs_ended_at"))
         batch_op.drop_index(batch_op.f("ix_runs_created_at"))
         batch_op.drop_index("ix_runs_array")
         batch_op.drop_index(batch_op.f("ix_runs_accounting_due"))

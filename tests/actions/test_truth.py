@@ -1,0 +1,299 @@
+"""What the controller and accounting say becomes what a run shows, in whatever order it arrives."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+from itertools import permutations
+
+import pytest
+
+from tests.agent_side import ADMIN, Agent, hook, lines, points
+from tracker.actions.apply_queue import apply_queue
+from tracker.actions.reconcile import reconcile, register_ended
+from tracker.slurm.accounting import Record
+from tracker.slurm.queue import QueuedJob
+from tracker.store import params, runs
+from tracker.store.database import Database
+from tracker.store.tables import Run
+
+T0 = datetime(2026, 1, 1, tzinfo=timezone.utc)
+
+
+def at(seconds: float) -> datetime:
+    return T0 + timedelta(seconds=seconds)
+
+
+JOB = QueuedJob(
+    job_id=12,
+    array_job_id=None,
+    array_task_id=None,
+    het_job_id=None,
+    name="train",
+    user="alice",
+    uid=1001,
+    account="phys",
+    partition="gpu",
+    state="PENDING",
+    reason="Priority",
+    submitted_at=at(0),
+    started_at=None,
+    ended_at=None,
+    time_limit_s=60,
+    nodes=None,
+    node_count=1,
+    gpu_count=1,
+    restarts=0,
+    batch_node=None,
+    comment=None,
+    work_dir="/home/alice",
+    command=None,
+    stdout=None,
+    stderr=None,
+)
+RUNNING = replace(JOB, state="RUNNING", reason=None, started_at=at(10), nodes="n1", batch_node="n1")
+DONE = replace(RUNNING, state="COMPLETED", ended_at=at(20))
+RECORD = Record(
+    job_id=12,
+    array_job_id=None,
+    array_task_ids=(),
+    het_job_id=None,
+    state="COMPLETED",
+    requeued=False,
+    cancelled_by_uid=None,
+    exit_code=0,
+    signal=0,
+    submitted_at=at(0),
+    started_at=at(10),
+    ended_at=at(20),
+    nodes="n1",
+    user="alice",
+    account="phys",
+    partition="gpu",
+    gpu_count=1,
+    time_limit_s=60,
+    name="train",
+    work_dir="/home/alice",
+    comment=None,
+)
+
+
+class Story:
+    """Things that happen to one cluster."""
+
+    def __init__(self, db: Database) -> None:
+        self.db = db
+
+    def queue(self, *jobs: QueuedJob) -> None:
+        with self.db.write() as session:
+            apply_queue(session, "dev", jobs, at(1000))
+
+    def accounting(self, *records: Record, live: frozenset[tuple[int, int | None]] = frozenset()) -> None:
+        with self.db.write() as session:
+            due = runs.by_ids(session, runs.due(session, "dev", 100))
+            reconcile(session, due, records, set(live), at(1000))
+
+    def hooks(self, *parts: tuple[dict[str, object], bytes]) -> None:
+        Agent(self.db).send(*parts)
+
+    def runs(self) -> list[Run]:
+        with self.db.read() as session:
+            return runs.find(session, ADMIN).items
+
+    def run(self) -> Run:
+        (run,) = self.runs()
+        return run
+
+
+@pytest.fixture
+def story(db: Database) -> Story:
+    return Story(db)
+
+
+def prolog(seconds: float = 10.1, pid: int = 1, restarts: int = 0) -> tuple[dict[str, object], bytes]:
+    return hook("prolog", 12, at=at(seconds).timestamp(), pid=pid, SLURM_JOB_GPUS="0", SLURM_JOB_RESTART_COUNT=restarts)
+
+
+def epilog(seconds: float = 20.1, pid: int = 2) -> tuple[dict[str, object], bytes]:
+    return hook("epilog", 12, at=at(seconds).timestamp(), pid=pid, SLURM_JOB_GPUS="0")
+
+
+NEWS = {
+    "pending": lambda story: story.queue(JOB),
+    "prolog": lambda story: story.hooks(prolog()),
+    "running": lambda story: story.queue(RUNNING),
+    "points": lambda story: story.hooks(lines("dev.12", *points(3))),
+    "epilog": lambda story: story.hooks(epilog()),
+    "done": lambda story: story.queue(DONE),
+    "accounting": lambda story: story.accounting(RECORD),
+}
+
+
+@pytest.mark.parametrize("order", list(permutations(["prolog", "done", "epilog", "points"])), ids="-".join)
+def test_a_run_ends_the_same_in_whatever_order_news_arrives(story: Story, order: tuple[str, ...]) -> None:
+    for news in (*order, "accounting"):
+        NEWS[news](story)
+    run = story.run()
+    assert (run.state, run.state_source, run.user, run.name) == ("COMPLETED", "accounting", "alice", "train")
+    assert (run.submitted_at, run.started_at, run.ended_at) == (at(0), at(10), at(20))
+    assert [(one.number, one.state, one.nodes) for one in run.attempts] == [(1, "COMPLETED", "n1")]
+    assert [gpu.index for gpu in run.attempts[0].gpus] == [0]
+    assert run.summary[0].count == 3
+
+
+def test_a_pending_job_waits_with_its_reason_and_runs_without_hooks(story: Story) -> None:
+    story.queue(JOB)
+    assert (story.run().state, story.run().reason) == ("PENDING", "Priority")
+    story.queue(RUNNING)
+    assert (story.run().state, story.run().reason, story.run().attempts[0].nodes) == ("RUNNING", None, "n1")
+
+
+def test_a_queue_asked_before_the_prolog_does_not_stop_the_run(story: Story) -> None:
+    story.queue(JOB)
+    story.hooks(prolog())
+    story.queue(JOB)
+    assert story.run().state == "RUNNING"
+
+
+def test_accounting_is_not_overruled(story: Story) -> None:
+    story.queue(DONE)
+    story.accounting(replace(RECORD, state="TIMEOUT"))
+    story.queue(DONE)
+    assert (story.run().state, story.run().state_source) == ("TIMEOUT", "accounting")
+
+
+def test_a_requeue_is_another_attempt_of_the_same_run(story: Story) -> None:
+    story.queue(RUNNING)
+    story.hooks(prolog())
+    waiting = replace(JOB, restarts=1, submitted_at=at(21), reason="BeginTime")
+    story.queue(waiting)
+    assert (story.run().state, story.run().reason, story.run().attempts[0].state) == (
+        "PENDING",
+        "BeginTime",
+        "REQUEUED",
+    )
+    story.hooks(prolog(40.1, pid=3, restarts=1))
+    story.queue(replace(RUNNING, restarts=1, submitted_at=at(21), started_at=at(40)))
+    story.queue(replace(DONE, restarts=1, submitted_at=at(21), started_at=at(40), ended_at=at(50)))
+    first = replace(RECORD, state="PENDING", requeued=True)
+    story.accounting(first, replace(RECORD, submitted_at=at(21), started_at=at(40), ended_at=at(50)))
+    run = story.run()
+    assert (run.state, run.restarts, run.submitted_at, run.ended_at) == ("COMPLETED", 1, at(0), at(50))
+    assert [(one.number, one.state, len(one.gpus)) for one in run.attempts] == [(1, "REQUEUED", 1), (2, "COMPLETED", 1)]
+
+
+def test_a_prolog_that_overtakes_the_epilog_before_it_begins_another_attempt(story: Story) -> None:
+    story.hooks(prolog())
+    story.hooks(prolog(22.1, pid=3, restarts=1))
+    story.hooks(epilog(20.1))
+    assert [(one.number, one.ended_at) for one in story.run().attempts] == [(1, at(20.1)), (2, None)]
+
+
+def test_attempts_are_numbered_by_their_start_when_accounting_knew_one_first(story: Story) -> None:
+    story.queue(replace(DONE, restarts=1, submitted_at=at(21), started_at=at(40), ended_at=at(50)))
+    first = replace(RECORD, state="PENDING", requeued=True)
+    story.accounting(first, replace(RECORD, submitted_at=at(21), started_at=at(40), ended_at=at(50)))
+    assert [(one.number, one.started_at) for one in story.run().attempts] == [(1, at(10)), (2, at(40))]
+
+
+def test_a_preempted_job_that_waits_again_is_not_over(story: Story) -> None:
+    story.queue(RUNNING)
+    story.queue(replace(JOB, restarts=1, submitted_at=at(21)))
+    story.accounting(replace(RECORD, state="PREEMPTED"), live=frozenset({(12, None)}))
+    assert (story.run().state, story.run().attempts[0].state) == ("PENDING", "PREEMPTED")
+
+
+def test_a_reused_job_id_is_another_run(story: Story) -> None:
+    story.queue(DONE)
+    story.accounting(RECORD)
+    later = {"submitted_at": at(5000), "started_at": at(5010)}
+    story.queue(replace(RUNNING, user="bob", **later))
+    assert [(run.user, run.state) for run in story.runs()] == [("bob", "RUNNING"), ("alice", "COMPLETED")]
+    story.queue(replace(DONE, user="bob", ended_at=at(5020), **later))
+    story.accounting(RECORD, replace(RECORD, state="FAILED", exit_code=1, ended_at=at(5020), user="bob", **later))
+    assert [(run.user, run.state) for run in story.runs()] == [("bob", "FAILED"), ("alice", "COMPLETED")]
+
+
+def test_a_hook_s_run_and_an_array_s_waiting_task_become_one(story: Story) -> None:
+    task = replace(JOB, job_id=None, array_job_id=10, array_task_id=3)
+    story.queue(task)
+    waiting = story.run()
+    story.hooks(prolog(), lines("dev.12", *points(3)))
+    assert len(story.runs()) == 2  # the hook knows the task's own id only
+    story.queue(replace(RUNNING, array_job_id=10, array_task_id=3))
+    run = story.run()
+    assert (run.id, run.job_id, run.state, run.summary[0].count) == (waiting.id, 12, "RUNNING", 3)
+    assert [gpu.index for gpu in run.attempts[0].gpus] == [0]
+
+
+def test_jobs_that_ended_unseen_are_found_in_accounting_once(story: Story) -> None:
+    tasks = replace(RECORD, job_id=30, array_job_id=30, array_task_ids=(1, 2), state="CANCELLED", cancelled_by_uid=0,
+                    started_at=None, nodes=None, exit_code=0)  # fmt: skip
+    for _ in range(2):
+        with story.db.write() as session:
+            register_ended(session, "dev", [RECORD, tasks], at(1000))
+    found = {(run.job_id, run.array_task_id): (run.state, run.reason) for run in story.runs()}
+    assert found == {
+        (12, None): ("COMPLETED", None),
+        (None, 1): ("CANCELLED", "by root"),
+        (None, 2): ("CANCELLED", "by root"),
+    }
+
+
+def test_a_requeue_seen_while_its_attempt_completes_is_not_missed(story: Story) -> None:
+    story.queue(RUNNING)
+    story.hooks(prolog())
+    story.queue(replace(RUNNING, state=None, restarts=1))  # Slurm counts before the attempt's processes are gone
+    story.hooks(epilog())
+    story.queue(replace(JOB, restarts=1, submitted_at=at(21)))
+    assert story.run().state == "PENDING"
+
+
+def test_a_prolog_of_a_reused_job_id_begins_another_run_before_the_watcher_knows(story: Story) -> None:
+    story.queue(DONE)
+    story.accounting(RECORD)
+    story.hooks(prolog(5000, pid=9), lines("dev.12", *points(3)))
+    newer, older = story.runs()
+    assert (newer.state, newer.summary[0].count) == ("RUNNING", 3)
+    assert (older.state, len(older.attempts), older.summary) == ("COMPLETED", 1, [])
+
+
+def test_without_a_watcher_a_requeued_run_runs_again(story: Story) -> None:
+    story.hooks(prolog(), epilog())
+    assert story.run().state == "COMPLETED"
+    story.hooks(prolog(40.1, pid=3, restarts=1))
+    run = story.run()
+    assert (run.state, run.ended_at, run.exit_code, len(run.attempts)) == ("RUNNING", None, None, 2)
+
+
+def test_a_lost_run_is_found_when_accounting_comes_late(story: Story) -> None:
+    story.queue(RUNNING)
+    with story.db.write() as session:
+        runs.changes(
+            runs.by_ids(session, [story.run().id])[0], state="LOST", state_source="controller", ended_at=at(99)
+        )
+    with story.db.write() as session:
+        register_ended(session, "dev", [RECORD], at(1000))
+    story.accounting(RECORD)
+    assert (story.run().state, story.run().ended_at) == ("COMPLETED", at(20))
+
+
+def test_tags_of_a_waiting_task_and_of_its_job_come_together(story: Story) -> None:
+    story.queue(replace(JOB, job_id=None, array_job_id=10, array_task_id=3))
+    with story.db.write() as session:
+        params.set_tags(session, story.run().id, {"stage": "planned", "by": "hand"})
+    story.hooks(prolog(), lines("dev.12", {"event": "tags", "tags": {"stage": "running"}}))
+    story.queue(replace(RUNNING, array_job_id=10, array_task_id=3))
+    assert {tag.key: tag.value for tag in story.run().tags} == {"stage": "running", "by": "hand"}
+
+
+def test_a_deleted_run_does_not_come_back(story: Story) -> None:
+    story.queue(DONE)
+    story.accounting(RECORD)
+    with story.db.write() as session:
+        runs.remove(runs.by_ids(session, [story.run().id])[0], at(100))
+    story.queue(DONE)
+    story.hooks(lines("dev.12", *points(3)))
+    with story.db.write() as session:
+        register_ended(session, "dev", [RECORD], at(1000))
+    assert story.runs() == []

@@ -1,0 +1,74 @@
+"""The database: made by whoever comes first, the same on both kinds."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.conftest import ROOT
+from tracker.errors import BadInput, DatabaseUnavailable
+from tracker.store import series
+from tracker.store.database import Database
+from tracker.store.tables import Segment
+
+
+def test_sixteen_servers_that_start_at_once_all_come_up(database_url: str) -> None:
+    code = f"from tracker.store.database import Database; d = Database({database_url!r}); d.upgrade(); d.check()"
+    started = [subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.PIPE) for _ in range(16)]
+    said = [process.communicate()[1] for process in started]
+    assert [process.returncode for process in started] == [0] * 16, said
+
+
+def test_a_database_without_our_tables_is_not_ready(database_url: str) -> None:
+    database = Database(database_url)
+    with pytest.raises(DatabaseUnavailable, match="tracker db upgrade"):
+        database.check()
+    database.close()
+
+
+@pytest.mark.parametrize("url", ["nonsense", "mysql://root@localhost/x", "sqlite+nope:///x"])
+def test_a_database_that_cannot_be_used_is_told_in_a_sentence(url: str) -> None:
+    with pytest.raises(BadInput, match=r"database URL|keeps its data in"):
+        Database(url)
+
+
+def test_a_database_that_does_not_answer_is_told_in_a_sentence() -> None:
+    database = Database("postgresql://nobody@127.0.0.1:1/nothing")
+    with pytest.raises(DatabaseUnavailable, match="The database does not work now: "):
+        database.check()
+    database.close()
+
+
+INTS = st.integers(-(2**63), 2**63 - 1)
+POINTS = st.lists(st.tuples(INTS, st.integers(0, 2**53), st.floats(width=64)), min_size=1, max_size=50)
+
+
+@settings(max_examples=200, deadline=None)
+@given(POINTS)
+def test_columns_come_back_exactly(points: list[tuple[int, int, float]]) -> None:
+    steps, times_us, values = zip(*points, strict=True)
+    there = series.Points.of(steps, times_us, values)
+    segment = Segment()
+    series._fill(segment, there)
+    back = series._decode(segment)
+    assert back.steps.tolist() == list(steps)
+    assert back.times_us.tolist() == list(times_us)
+    assert back.values.tobytes() == np.array(values).tobytes()
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.floats(width=64), min_size=1, max_size=400), st.integers(4, 50))
+def test_a_thinned_curve_keeps_its_ends_and_extremes(values: list[float], most: int) -> None:
+    column = np.array(values)
+    kept = series._thin(column, most)
+    assert len(kept) <= most or len(kept) == len(values) <= most
+    assert (kept[0], kept[-1]) == (0, len(values) - 1)
+    assert (np.diff(kept) > 0).all()
+    if not np.isnan(column).all():
+        assert np.nanmin(column[kept]) == np.nanmin(column)
+        assert np.nanmax(column[kept]) == np.nanmax(column)
