@@ -34,11 +34,12 @@ find_spool() {
     case $spool in /*) ;; *) return 1 ;; esac
 }
 
-# Sets `job_folder`, the place of this job's spool.
+# Sets `job_folder`, the place of this job's spool. A het job's components have ids of their own in a Prolog, but all their
+# tasks are told the leader's, so that is the one that names the folder on every node.
 # shellcheck disable=SC2034 # the hooks use it
 name_job_folder() {
-    is_name "${SLURM_CLUSTER_NAME-}" && is_number "${SLURM_JOB_ID-}" &&
-        job_folder=$spool/jobs/$SLURM_CLUSTER_NAME.$SLURM_JOB_ID
+    job_id=${SLURM_HET_JOB_ID:-${SLURM_JOB_ID-}}
+    is_name "${SLURM_CLUSTER_NAME-}" && is_number "$job_id" && job_folder=$spool/jobs/$SLURM_CLUSTER_NAME.$job_id
 }
 
 # A folder that another user owns or planted is none of ours.

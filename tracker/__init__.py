@@ -9,9 +9,10 @@ That is all a job needs: `log` finds the job's run by itself. Importing this pac
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # what type checkers take for true; importing `typing` would be most of the cost of this import
 if TYPE_CHECKING:
+    from typing import Any
+
     from tracker.client.api import current_run, finish, init, log, log_params, set_tags, time_left
 
 __version__ = "0.1.0.dev0"

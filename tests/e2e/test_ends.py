@@ -77,7 +77,7 @@ def test_a_requeued_job_goes_on_in_the_same_run(site: Site) -> None:
 
 def test_every_task_of_an_array_is_a_run(site: Site) -> None:
     job = site.sbatch(
-        'echo task $SLURM_ARRAY_TASK_ID; tracker log task=$SLURM_ARRAY_TASK_ID --step 0; [ "$SLURM_ARRAY_TASK_ID" != 2 ]',
+        "t=$SLURM_ARRAY_TASK_ID; echo task $t; tracker log task=$t --step 0; [ $t != 2 ]",
         "--array=0-3%2",
     )
     ends = {task: site.await_truth(f"{job}_{task}") for task in range(4)}
@@ -111,11 +111,14 @@ def test_two_nodes_are_one_run(site: Site) -> None:
 
 def test_a_heterogeneous_job_is_one_run(site: Site) -> None:
     components = "#SBATCH -n1 -w test-n1\n#SBATCH hetjob\n#SBATCH -n1 -w test-n2\n"
-    job = site.sbatch(components + "srun --het-group=0,1 bash -c 'tracker log rank=$SLURM_PROCID --step 0; env | sort'")
+    job = site.sbatch(
+        components + "srun --het-group=0,1 bash -c 'tracker log rank=$SLURM_PROCID --step 0; echo spool $TRACKER_SPOOL'"
+    )
     run = site.await_truth(job)
     assert (run["state"], run["het_job_id"]) == ("COMPLETED", job)
     wait_until(lambda: (site.run(job) or {})["summary"].get("rank", {}).get("count") == 2)
     assert site.run(job + 1) is None
+    wait_until(lambda: all(f"nodes/test-n{node}/spool/jobs/test.{job}" in site.log(run) for node in (1, 2)))
     wait_until(lambda: (site.run(job) or {})["attempts"][0]["nodes"] == ["test-n1", "test-n2"])
 
 

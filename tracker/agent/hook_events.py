@@ -60,8 +60,9 @@ class HookEvents:
         """Put an event that the server cannot use aside, into `events/rejected`."""
         self._listed.pop(name, None)
         rejected = os.path.join(self._path, "rejected")
-        os.makedirs(rejected, mode=0o700, exist_ok=True)
-        os.replace(self._file(name), os.path.join(rejected, name + _ENDING))
+        with suppress(OSError):  # on a full disk it stays where it is, and is tried again
+            os.makedirs(rejected, mode=0o700, exist_ok=True)
+            os.replace(self._file(name), os.path.join(rejected, name + _ENDING))
 
     def _file(self, name: str) -> str:
         return os.path.join(self._path, name + _ENDING)
