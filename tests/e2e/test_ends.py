@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.conftest import wait_until
 from tests.e2e.conftest import Site
 
@@ -18,6 +20,12 @@ def check_against_accounting(site: Site, job: int | str, *states: str) -> None:
     assert run["state"] == states[-1]
     assert [attempt["state"] for attempt in run["attempts"]] == list(states)
     assert [attempt["number"] for attempt in run["attempts"]] == list(range(1, len(states) + 1))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def job_with_a_limit(site: Site) -> int:
+    """A job that Slurm will end after a minute or more, while the other tests run."""
+    return site.sbatch(LOG_FOR_EVER, "--time=1")
 
 
 def test_a_failing_script(site: Site) -> None:
@@ -131,10 +139,9 @@ def test_srun_without_a_batch_script(site: Site) -> None:
     wait_until(lambda: (site.run(job) or {})["summary"].get("x"))
 
 
-def test_a_job_at_its_time_limit(site: Site) -> None:
-    job = site.sbatch(LOG_FOR_EVER, "--time=1")
-    site.await_truth(job, within_s=120)
-    check_against_accounting(site, job, "TIMEOUT")
+def test_a_job_at_its_time_limit(site: Site, job_with_a_limit: int) -> None:
+    site.await_truth(job_with_a_limit, within_s=120)
+    check_against_accounting(site, job_with_a_limit, "TIMEOUT")
 
 
 def test_no_node_was_drained_by_all_this(site: Site) -> None:
