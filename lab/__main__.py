@@ -89,6 +89,7 @@ def _port(text: str) -> int:
 
 def main(argv: Sequence[str]) -> int:
     """Do what the command line says; gives the exit code."""
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # progress is progress in a file, too
     top = parser()
     if not argv or argv[0] in ("help", "-h", "--help"):
         print(HELP, end="")

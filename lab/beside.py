@@ -36,7 +36,8 @@ def start_server(at: Place, memory: Memory) -> None:
     """Start the server and wait until it answers."""
     daemon = server(at, memory)
     daemon.start()
-    daemon.wait_ready(lambda: _answers(f"{url(memory)}/readyz"), within_s=60)
+    # The file tells that it is this server: somebody else's may have taken the port in the meantime.
+    daemon.wait_ready(lambda: (at.home / "server.json").exists() and _answers(f"{url(memory)}/readyz"), within_s=60)
 
 
 def agent(at: Place, memory: Memory, node: str) -> Daemon:

@@ -17,7 +17,7 @@ MAX_LINE_BYTES = 1024 * 1024
 INGEST_TYPE = "application/vnd.tracker.ingest"
 
 WRITER_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
-_SLURM_FOLDER = re.compile(r"([A-Za-z0-9_-]{1,64})\.([1-9][0-9]{0,18})\Z")
+_SLURM_FOLDER = re.compile(r"([A-Za-z0-9_-]{1,64})\.([1-9][0-9]{0,17})\Z")
 _LOCAL_FOLDER = re.compile(r"local\.([0-9a-f]{32})\Z")
 
 

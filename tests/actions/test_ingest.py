@@ -8,6 +8,7 @@ import time
 from datetime import datetime, timezone
 
 import pytest
+from sqlalchemy import event
 
 from tests.agent_side import ADMIN, NODE, Agent, hook, lines, points
 from tracker.actions.ingest import ingest
@@ -290,3 +291,21 @@ def test_a_key_of_agents_reads_nothing(db: Database) -> None:
     Agent(db).send(hook("prolog", 12, at=1.7e9))
     with db.read() as session:
         assert runs.find(session, Identity("alice", "node")).items == []
+
+
+def test_a_run_cannot_have_metrics_without_end(db: Database) -> None:
+    line = {"metrics": {f"m{number}": 1.0 for number in range(series.MOST_METRICS + 500)}, "step": 0}
+    Agent(db).send(lines(JOB, line, *points(3)))
+    run = only_run(db)
+    assert len(run.summary) == series.MOST_METRICS
+    with db.read() as session:
+        told = params.notes(session, run)
+    assert {note.reason for note in told} == {"the run has 2000 metrics already"}
+
+
+def test_many_metrics_cost_few_statements(db: Database) -> None:
+    counted: list[str] = []
+    event.listen(db.engine, "before_cursor_execute", lambda *seen: counted.append(seen[2]))
+    said = {"event": "params", "params": {f"p{number}": number for number in range(400)}}
+    Agent(db).send(lines(JOB, {"metrics": {f"m{number}": 1.0 for number in range(400)}, "step": 0}, said))
+    assert len(counted) <= 30

@@ -77,7 +77,7 @@ def log(session: Session, run: Run, metric: str, values: list[float], first_step
     last = (run.ended_at or moment()).timestamp()
     times = [round((last - (len(values) - index) * every_s) * 1e6) for index in range(len(values))]
     steps = list(range(first_step, first_step + len(values)))
-    series.append(session, run.id, "w", metric, series.Points.of(steps, times, values))
+    series.append(session, run.id, "w", {metric: series.Points.of(steps, times, values)})
 
 
 def curves(session: Session, run: Run, count: int, seed: int = 1) -> None:
@@ -102,6 +102,7 @@ def add_cluster(session: Session, name: str = "dev", as_of: datetime | None = No
     """Two nodes with GPUs, one without that is down."""
     cluster = clusters.get(session, name)
     cluster.as_of, cluster.problem = as_of or moment(), problem
+    cluster.next_look_at = cluster.as_of
     node = {"state": "MIXED", "reason": None, "cpus": 64, "memory_mb": 515_000, "memory_alloc_mb": 200_000}
     node |= {"partitions": ["gpu", "low"]}
     cluster.nodes = [

@@ -135,7 +135,7 @@ def test_a_run_tells_all_that_is_known_of_it(server: Server, visit: Visit) -> No
         first = session.get_one(Attempt, (run.id, 1))
         first.state, first.ended_at = "PREEMPTED", samples.moment(60)
         samples.add_attempt(session, run, {"n2": [3]}, number=2, started_at=samples.moment(50))
-        params.add_note(session, run.id, "weights", "is no number")
+        params.add_notes(session, run.id, {"weights": "is no number"})
     page = visit(server).open("/runs/dev:4711")
     main = page.locator("#main")
     for words in (
@@ -290,7 +290,7 @@ def _hostile_run(session: Session, text: str) -> Run:
     samples.log(session, run, text[:500], [1.0, 2.0, 3.0])
     params.set_params(session, run.id, {text[:500]: text})
     params.set_tags(session, run.id, {text[:500]: text})
-    params.add_note(session, run.id, text[:500], text)
+    params.add_notes(session, run.id, {text[:500]: text})
     samples.print_output(session, run, text, path=text, problem=text)
     return run
 

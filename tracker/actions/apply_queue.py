@@ -142,8 +142,9 @@ def _go_on(session: Session, run: Run, job: QueuedJob) -> bool:
 
 
 def _end(session: Session, run: Run, job: QueuedJob) -> bool:
-    if run.state_source == "accounting" and run.state in FINAL_STATES:
-        return False
+    told = run.state_source == "accounting" and run.state in FINAL_STATES
+    if told and not (run.ended_at and job.ended_at and job.ended_at > run.ended_at):
+        return False  # a later end is that of a restart which nobody saw
     known = attempts.of(session, run.id)
     if job.started_at:
         attempt = _attempt(session, run, known, job, job.started_at)

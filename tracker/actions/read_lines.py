@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import orjson
@@ -12,6 +13,7 @@ import orjson
 MAX_NAME_CHARS = 500
 MAX_TEXT_CHARS = 20_000
 MAX_NESTING = 8
+MOST_KEYS = 2000  # params or tags of one line
 MAX_TIME_S = 253_402_300_799  # the end of the year 9999
 _INT64 = range(-(2**63), 2**63)
 _WORDS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
@@ -103,14 +105,14 @@ def _run(said: Lines, message: dict[str, Any], _now_s: float) -> bool:
 def _params(said: Lines, message: dict[str, Any], _now_s: float) -> bool:
     params = message.get("params")
     if isinstance(params, dict):
-        said.params.update((key, _as_text(value)) for key, value in flattened(params))
+        said.params.update((key, _as_text(value)) for key, value in islice(flattened(params), MOST_KEYS))
     return isinstance(params, dict)
 
 
 def _tags(said: Lines, message: dict[str, Any], _now_s: float) -> bool:
     tags = message.get("tags")
     if isinstance(tags, dict):
-        said.tags.update((key, _as_text(value)) for key, value in flattened(tags))
+        said.tags.update((key, _as_text(value)) for key, value in islice(flattened(tags), MOST_KEYS))
     return isinstance(tags, dict)
 
 

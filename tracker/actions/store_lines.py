@@ -12,6 +12,8 @@ from tracker.store import experiments, params, runs, series, writers
 from tracker.store.database import Session
 from tracker.store.tables import Run, Writer
 
+MOST_NOTES = 20
+
 
 def store_lines(
     session: Session,
@@ -67,7 +69,8 @@ def _apply(session: Session, run: Run, writer: Writer, said: Lines, now: datetim
         metric: series.Points.of(column.steps, column.times_us, column.values)
         for metric, column in said.columns.items()
     }
-    series.append(session, run.id, writer.name, columns)
+    for metric in series.append(session, run.id, writer.name, columns)[:MOST_NOTES]:
+        said.notes[metric] = f"the run has {series.MOST_METRICS} metrics already"
     params.set_params(session, run.id, said.params)
     params.set_tags(session, run.id, said.tags)
     params.add_notes(session, run.id, said.notes)

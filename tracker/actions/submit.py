@@ -84,10 +84,15 @@ def _values(template: str, manifest: dict[str, Any], options: Sequence[str]) -> 
 
 def _check_command(command: Sequence[str], directory: Path) -> None:
     """Find a missing script now, not when the job has waited for its turn."""
-    scripts = [one for one in command[:2] if one.endswith((".py", ".sh"))]
-    for script in scripts:
-        if not (directory / script).is_file():
-            raise BadInput(f"There is no script `{script}` in {directory}: is the path right?")
+    if "/" in command[0] and not (directory / command[0]).exists():
+        raise BadInput(f"There is no program `{command[0]}` in {directory}: is the path right?")
+    for word in command[1:]:
+        if word in ("-m", "-c"):
+            return  # what follows is no script's path
+        if word.endswith((".py", ".sh")):
+            if not (directory / word).is_file():
+                raise BadInput(f"There is no script `{word}` in {directory}: is the path right?")
+            return
 
 
 def _name_of(command: Sequence[str]) -> str:

@@ -101,7 +101,7 @@ class Agent:
         try:
             answer = self._server.ingest(encode_request(manifest, (part.content for part in parts)))
         except Unreachable as problem:
-            if problem.status == _TOO_LARGE:
+            if problem.status in (_TOO_LARGE, None):  # None: no answer, perhaps because it was too much at once
                 self._room_bytes = max(64 * 1024, self._room_bytes // 2)
             raise
         if not isinstance(answer.get("parts"), list) or len(answer["parts"]) != len(parts):

@@ -15,6 +15,7 @@ from tracker.agent.spool import JobSpools, SpoolFolder
 from tracker.events import JobFolder
 
 _PROBE_BYTES = 64 * 1024
+_MOST_PARTS = 200  # a part costs the server a row or two, however short it is
 _LEFT_ALONE_S = 600.0
 _DEATH_CHECK_EVERY_S = 5.0
 
@@ -55,7 +56,8 @@ class Backlog:
     def parts(self, room_bytes: int) -> Iterator[Part]:
         """Yield lines that the server lacks, about `room_bytes`; the file that has waited longest comes first."""
         now_s = time.monotonic()
-        for name, writer in sorted(self._waiting(now_s), key=lambda file: self._turn.get(file, 0)):
+        waiting = sorted(self._waiting(now_s), key=lambda file: self._turn.get(file, 0))
+        for name, writer in waiting[:_MOST_PARTS]:
             if room_bytes <= 0:
                 return
             folder = self.folders[name]
@@ -126,7 +128,8 @@ class Backlog:
         ]
 
     def _is_drained(self, folder: SpoolFolder) -> bool:
-        return all(self._is_held(folder.name, writer, size) for writer, size in folder.sizes.items())
+        sizes = folder.sizes.items()
+        return folder.is_whole and all(self._is_held(folder.name, writer, size) for writer, size in sizes)
 
     def _is_held(self, name: str, writer: str, size: int) -> bool:
         file = (name, writer)

@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 import stat
 from contextlib import contextmanager
+from itertools import islice
 from typing import Iterator, NamedTuple
 
 from tracker.errors import SetupProblem
 from tracker.events import MAX_LINE_BYTES, WRITER_NAME, JobFolder
 
-MOST_WRITERS = 4096  # in one folder; a user could make millions
-MOST_ENTRIES = 20_000
+MOST_ENTRIES = 20_000  # of one folder that are looked at; a user could make millions
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _ENDING = ".jsonl"
@@ -23,11 +23,12 @@ _CHUNK_BYTES = 256 * 1024
 
 
 class SpoolFolder(NamedTuple):
-    """A job's folder, its owner, and the size in bytes of each writer's file."""
+    """A job's folder, its owner, the size in bytes of each writer's file, and whether that is all there is."""
 
     name: str
     uid: int
     sizes: dict[str, int]
+    is_whole: bool
 
 
 class JobSpools:
@@ -52,7 +53,7 @@ class JobSpools:
             uid = os.fstat(folder).st_uid
             if os.geteuid() not in (0, uid):
                 return None
-            return SpoolFolder(name, uid, dict(_trusted(folder, uid)))
+            return _seen(name, folder, uid)
 
     def read_lines(self, name: str, writer: str, offset: int) -> bytes:
         """Return whole lines from byte `offset`, about 256 KiB of them; nothing when there is no whole line.
@@ -91,10 +92,10 @@ class JobSpools:
             with _folder(seen.name, jobs) as folder:
                 if folder is None:
                     return True
-                if dict(_trusted(folder, seen.uid)) != seen.sizes:
+                if not seen.is_whole or _seen(seen.name, folder, seen.uid) != seen:
                     return False
                 try:
-                    for entry in _entries(folder):
+                    for entry in _entries(folder)[0]:
                         os.unlink(entry.name, dir_fd=folder)  # a symbolic link goes, not what it points to
                     os.rmdir(seen.name, dir_fd=jobs)
                 except OSError:
@@ -123,11 +124,14 @@ class JobSpools:
             os.close(jobs)
 
 
-def _trusted(folder: int, uid: int) -> Iterator[tuple[str, int]]:
-    for count, entry in enumerate(_entries(folder)):
+def _seen(name: str, folder: int, uid: int) -> SpoolFolder:
+    entries, is_whole = _entries(folder)
+    return SpoolFolder(name, uid, dict(_trusted(entries, uid)), is_whole)
+
+
+def _trusted(entries: list[os.DirEntry[str]], uid: int) -> Iterator[tuple[str, int]]:
+    for entry in entries:
         writer = entry.name[: -len(_ENDING)]
-        if count >= MOST_WRITERS:
-            return
         if not entry.name.endswith(_ENDING) or not WRITER_NAME.match(writer):
             continue
         try:
@@ -143,12 +147,11 @@ def _is_plain(status: os.stat_result, uid: int) -> bool:
     return stat.S_ISREG(status.st_mode) and status.st_uid == uid and status.st_nlink == 1
 
 
-def _entries(folder: int) -> Iterator[os.DirEntry[str]]:
+def _entries(folder: int) -> tuple[list[os.DirEntry[str]], bool]:
+    """The entries of a folder, and whether these are all."""
     with os.scandir(folder) as entries:
-        for count, entry in enumerate(entries):
-            if count >= MOST_ENTRIES:
-                return
-            yield entry
+        found = list(islice(entries, MOST_ENTRIES))
+        return found, next(entries, None) is None
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import os
 from datetime import timedelta
 from pathlib import Path
 
-from tracker.errors import BadInput, DatabaseUnavailable
+from tracker.errors import BadInput, DatabaseUnavailable, SetupProblem
 from tracker.settings import Settings
 from tracker.store import tokens
 from tracker.store.database import Database
@@ -53,13 +53,17 @@ def node_token_file(settings: Settings) -> Path:
 
 
 def write_private(path: Path, content: str) -> None:
-    """Write a file that only its owner may read, whole or not at all."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Write a file that only its owner may read, whole or not at all. Raises SetupProblem when that cannot be."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(content)
-    temporary.replace(path)
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(content)
+        temporary.replace(path)
+    except OSError as problem:
+        temporary.unlink(missing_ok=True)
+        raise SetupProblem(f"{path} cannot be written: {problem.strerror}.") from None
 
 
 def server_url(settings: Settings) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import http.client
 import json
 import os
@@ -12,6 +13,8 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from types import FrameType
 
@@ -29,7 +32,13 @@ _PR_SET_PDEATHSIG = 1
 
 def run_all(settings: Settings) -> None:
     """Run until a signal comes. Raises SetupProblem when the server does not get ready."""
+    os.umask(0o077)  # what is kept here is for nobody else
     _make_home(settings)
+    with _only_one(settings):
+        _run_all(settings)
+
+
+def _run_all(settings: Settings) -> None:
     listener = listen(settings.listen, settings.port)
     address = f"http://{_shown(settings.listen)}:{listener.getsockname()[1]}"
     _end_on_signals()
@@ -49,17 +58,34 @@ def run_all(settings: Settings) -> None:
     except KeyboardInterrupt:
         click.echo("stopping", err=True)
     finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not leave half of it running
         _stop(server, helpers)
         (settings.home_path / "server.json").unlink(missing_ok=True)
 
 
 def _make_home(settings: Settings) -> None:
+    home = settings.home_path
     try:
-        settings.home_path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as problem:
-        raise SetupProblem(
-            f"The folder {settings.home_path} cannot be made ({problem.strerror}): set TRACKER_HOME to one that can."
-        ) from None
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        problem = None if os.access(home, os.W_OK | os.X_OK) else "Permission denied"
+    except OSError as refused:
+        problem = refused.strerror
+    if problem:
+        raise SetupProblem(f"The folder {home} cannot be used ({problem}): set TRACKER_HOME to one that can.")
+
+
+@contextmanager
+def _only_one(settings: Settings) -> Iterator[None]:
+    """Hold the home's lock. Raises SetupProblem when another `tracker up` has it."""
+    with (settings.home_path / "up.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SetupProblem(
+                f"Another `tracker up` runs on {settings.home_path}: `tracker login` prints a link to it."
+            ) from None
+        yield
 
 
 def _shown(address: str) -> str:
@@ -74,12 +100,12 @@ def _end_on_signals() -> None:
     signal.signal(signal.SIGINT, end)
 
 
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+def _die_with_parent(number: int = signal.SIGTERM) -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)
 
 
 def _run_server(settings: Settings, listener: socket.socket) -> None:
-    _die_with_parent()
+    _die_with_parent(signal.SIGQUIT)  # gunicorn's word for at once: the port is free for the next start
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
         serve(settings, listener)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, InternalError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, InterfaceError, InternalError, OperationalError
 from sqlalchemy.orm import Session
 
 from tracker.errors import BadInput, DatabaseUnavailable
@@ -75,8 +76,9 @@ def _engine(url: str) -> Engine:
     except ArgumentError:
         raise BadInput(f"`{url}` is no database URL; one looks like postgresql://user@host/name.") from None
     if kind == "sqlite":
-        if parsed.database:
-            _make_folder(Path(parsed.database).parent)
+        if not parsed.database or parsed.database == ":memory:":
+            raise BadInput("SQLite needs a file that all processes share: sqlite:////path/to/tracker.db.")
+        _make_private(Path(parsed.database))
         engine = create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_S})
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
@@ -86,11 +88,13 @@ def _engine(url: str) -> Engine:
     raise BadInput(f"tracker keeps its data in SQLite or PostgreSQL, not in {kind}.")
 
 
-def _make_folder(folder: Path) -> None:
+def _make_private(path: Path) -> None:
+    """Make the file, if there is none, so that only its owner can read it; SQLite gives its journals the same mode."""
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     except OSError as problem:
-        raise DatabaseUnavailable(f"The folder {folder} cannot be made: {problem.strerror}.") from None
+        raise DatabaseUnavailable(f"The database {path} cannot be written: {problem.strerror}.") from None
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
@@ -119,7 +123,8 @@ def _alembic(connection: Connection | None = None) -> Config:
 
 def is_outage(problem: BaseException) -> bool:
     """Whether the database itself is at fault (away, locked, full), not a statement of ours."""
-    return isinstance(problem, (OperationalError, InterfaceError, InternalError))
+    # A file that is no database is told by the plain DatabaseError.
+    return isinstance(problem, (OperationalError, InterfaceError, InternalError)) or type(problem) is DatabaseError
 
 
 @contextmanager

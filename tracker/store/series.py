@@ -20,6 +20,8 @@ from tracker.errors import NotFound
 from tracker.store.tables import Segment, Summary, Writer
 
 SEGMENT_POINTS = 8192
+MOST_METRICS = 2000
+"""Metrics of one run: as much as people can look at, and little enough that no user's run makes others wait."""
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -65,25 +67,30 @@ class Series:
     downsampled: bool
 
 
-def append(session: Session, run_id: str, writer: str, columns: Mapping[str, Points]) -> None:
-    """Put points of metrics to the end of a writer's series, and into the summaries."""
+def append(session: Session, run_id: str, writer: str, columns: Mapping[str, Points]) -> list[str]:
+    """Put points of metrics to the end of a writer's series, and into the summaries.
+
+    A run has at most MOST_METRICS metrics; the answer names those that were one too many and are not kept.
+    """
     if not columns:
-        return
-    last = _last_segments(session, run_id, writer, columns)
-    known = {one.metric: one for one in session.scalars(
-        select(Summary).where(Summary.run_id == run_id, Summary.metric.in_(list(columns)))
-    )}  # fmt: skip
-    for metric, points in columns.items():
-        _extend(session, run_id, metric, writer, last.get(metric), points)
-        summary = known.get(metric)
-        if summary is None:
-            summary = Summary(run_id=run_id, metric=metric, total=0.0, finite_count=0, count=0, min=None, max=None)
-            session.add(summary)
-        _summarize(summary, points)
+        return []
+    chosen = select(Summary).where(Summary.run_id == run_id, Summary.metric.in_(list(columns)))
+    known = {summary.metric: summary for summary in session.scalars(chosen)}
+    fresh = [metric for metric in columns if metric not in known]
+    have = session.scalar(select(func.count()).where(Summary.run_id == run_id)) if fresh else 0
+    last = _last_segments(session, run_id, writer, list(columns))
+    too_many = fresh[max(MOST_METRICS - (have or 0), 0) :]
+    for metric in fresh[: len(fresh) - len(too_many)]:
+        known[metric] = Summary(run_id=run_id, metric=metric, total=0.0, finite_count=0, count=0, min=None, max=None)
+        session.add(known[metric])
+    for metric, summary in known.items():
+        _extend(session, run_id, metric, writer, last.get(metric), columns[metric])
+        _summarize(summary, columns[metric])
+    return too_many
 
 
-def _last_segments(session: Session, run_id: str, writer: str, columns: Mapping[str, Points]) -> dict[str, Segment]:
-    mine = (Segment.run_id == run_id, Segment.writer == writer, Segment.metric.in_(list(columns)))
+def _last_segments(session: Session, run_id: str, writer: str, metrics: list[str]) -> dict[str, Segment]:
+    mine = (Segment.run_id == run_id, Segment.writer == writer, Segment.metric.in_(metrics))
     newest = select(Segment.metric, func.max(Segment.number)).where(*mine).group_by(Segment.metric)
     query = select(Segment).where(*mine, tuple_(Segment.metric, Segment.number).in_(newest))
     return {segment.metric: segment for segment in session.scalars(query)}

@@ -27,7 +27,8 @@ def install(app: Flask) -> None:
 
 def _admit() -> ResponseReturnValue | None:
     bearer, cookie = _bearer(), request.cookies.get(cookie_name())
-    if bearer is None and request.method not in _SAFE_METHODS:
+    by_browser = cookie is not None or request.endpoint in _OPEN_TO_ALL
+    if bearer is None and by_browser and request.method not in _SAFE_METHODS:
         _require_same_origin()
     if request.endpoint in _OPEN_TO_ALL:
         return None
