@@ -12,6 +12,7 @@ import pytest
 from tests.agent.conftest import NOBODY, Node
 from tests.agent.faulty_server import FaultyServer
 from tests.conftest import wait_until
+from tracker.agent import spool
 
 SECRET = b'{"metrics":{"secret":1},"step":0}\n'
 
@@ -134,3 +135,22 @@ def test_a_million_files_do_not_hold_up_other_jobs(node: Node, server: FaultySer
     node.write(range(3), folder="dev.13")
     node.ship()
     assert server.steps("dev.13") == [0, 1, 2]
+
+
+def test_a_folder_too_large_to_be_seen_whole_is_never_removed(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spool, "MOST_ENTRIES", 10)
+    for number in range(12):
+        node.write(range(2), writer=f"w{number}")
+    spools = spool.JobSpools(str(node.spool))
+    seen = spools.look("dev.12")
+    assert seen is not None
+    assert (len(seen.sizes), seen.is_whole) == (10, False)
+    assert not spools.remove(seen)
+    assert len(list(node.job().iterdir())) == 12
+
+
+def test_the_files_of_many_ranks_are_all_shipped(node: Node, server: FaultyServer) -> None:
+    for number in range(450):
+        node.write(range(2), writer=f"w{number}")
+    node.ship()
+    assert len(server.files) == 450
