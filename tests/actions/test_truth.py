@@ -297,3 +297,10 @@ def test_a_deleted_run_does_not_come_back(story: Story) -> None:
     with story.db.write() as session:
         register_ended(session, "dev", [RECORD], at(1000))
     assert story.runs() == []
+
+
+def test_accounting_that_names_one_node_only_takes_none_away(story: Story) -> None:
+    story.queue(replace(RUNNING, nodes="n[1-3]"))
+    story.queue(replace(DONE, nodes="n[1-3]"))
+    story.accounting(RECORD)
+    assert story.run().attempts[0].nodes == "n[1-3]"

@@ -134,7 +134,7 @@ def _go_on(session: Session, run: Run, job: QueuedJob) -> bool:
         return False
     attempt = _attempt(session, run, known, job, started_at)
     attempt.started_at, attempt.ended_at, attempt.state = started_at, None, job.state or "RUNNING"
-    attempt.nodes = _nodes(job, attempt)
+    attempts.add_nodes(attempt, job.nodes)
     run.ended_at = run.reason = run.exit_code = run.signal = None
     return runs.changes(
         run, state=job.state, state_source="controller", started_at=known[0].started_at, restarts=job.restarts
@@ -149,7 +149,7 @@ def _end(session: Session, run: Run, job: QueuedJob) -> bool:
     if job.started_at:
         attempt = _attempt(session, run, known, job, job.started_at)
         attempt.started_at, attempt.ended_at, attempt.state = job.started_at, job.ended_at, job.state or ""
-        attempt.nodes = _nodes(job, attempt)
+        attempts.add_nodes(attempt, job.nodes)
     run.reason = job.reason
     run.accounting_due = True
     first = known[0].started_at if known else None
@@ -162,11 +162,6 @@ def _attempt(session: Session, run: Run, known: list[Attempt], job: QueuedJob, s
     """The attempt that a row of the queue speaks of, made if there is none."""
     attempt = attempts.holding(known, started_at, job.restarts)
     return attempt or attempts.add(session, run.id, known, started_at, job.state or "RUNNING", job.restarts)
-
-
-def _nodes(job: QueuedJob, attempt: Attempt) -> str | None:
-    """The nodes of an attempt. A het job's leader knows only those of its own component; hooks tell of the others."""
-    return attempts.folded([job.nodes or "", attempt.nodes or ""]) if job.het_job_id else job.nodes or attempt.nodes
 
 
 def _expect_logs(session: Session, run: Run, job: QueuedJob) -> None:

@@ -117,8 +117,7 @@ def _apply_attempts(session: Session, run: Run, chain: Sequence[Record]) -> None
         attempt = attempts.holding(known, record.started_at)
         attempt = attempt or attempts.add(session, run.id, known, record.started_at, state)
         attempt.started_at, attempt.ended_at, attempt.state = record.started_at, record.ended_at, state
-        others = attempt.nodes if record.het_job_id else None  # accounting names each component's nodes apart
-        attempt.nodes = attempts.folded([record.nodes or "", others or ""]) or attempt.nodes
+        attempts.add_nodes(attempt, record.nodes)
     session.flush()
     attempts.put_in_order(session, run.id)
 

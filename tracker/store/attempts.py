@@ -80,9 +80,19 @@ def put_in_order(session: Session, run_id: str) -> None:
 
 def add_node(session: Session, attempt: Attempt, node: str, gpu_indices: Sequence[int]) -> None:
     """Say that the attempt held this node and these of its GPUs (Slurm's indices)."""
-    attempt.nodes = folded([node, attempt.nodes or ""])
+    add_nodes(attempt, node)
     for index in gpu_indices:
         session.merge(Gpu(run_id=attempt.run_id, attempt=attempt.number, node=node, index=index))
+
+
+def add_nodes(attempt: Attempt, nodes: str | None) -> None:
+    """Say that the attempt held these nodes, too.
+
+    No source is sure to know all of them: a hook knows its own, squeue leaves out those that are done while others are
+    completing, accounting names the components of a het job apart, and sacct 22.05 names only the first node of a job
+    for some tenths of a second around its end.
+    """
+    attempt.nodes = folded([nodes or "", attempt.nodes or ""]) or None
 
 
 def node_names(nodes: str | None) -> list[str]:
