@@ -14,6 +14,7 @@ from typing import Any, Mapping
 
 from tracker.agent.agent import Agent, Who, say
 from tracker.agent.server import Server, Unreachable, token_source
+from tracker.agent.stop import Stop
 from tracker.client.spool import NODE_SPOOL, home
 from tracker.errors import SetupProblem, TrackerError
 
@@ -69,9 +70,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _for_ever(agent: Agent, stop: threading.Event, interval_s: float) -> int:
+def _for_ever(agent: Agent, stop: Stop, interval_s: float) -> int:
     pause_s, told = 0.0, ""
-    while not stop.is_set():
+    while not stop.is_asked:
         try:
             more = agent.round()
             if told:
@@ -79,7 +80,7 @@ def _for_ever(agent: Agent, stop: threading.Event, interval_s: float) -> int:
             pause_s, told = 0.0, ""
             stop.wait(0 if more else interval_s)
         except Unreachable as problem:
-            if str(problem) != told and not stop.is_set():
+            if str(problem) != told and not stop.is_asked:
                 told = str(problem)
                 say(f"will try again, nothing is lost: {told}")
             pause_s = min(_LONGEST_PAUSE_S, pause_s * 2 or _PAUSE_S)
@@ -103,12 +104,12 @@ def _once(agent: Agent) -> int:
     return 1
 
 
-def _stop_on_signals(server: Server) -> threading.Event:
-    stop = threading.Event()
+def _stop_on_signals(server: Server) -> Stop:
+    stop = Stop()
 
     def end(_signal: int, _frame: Any) -> None:
-        if not stop.is_set():
-            stop.set()
+        if not stop.is_asked:
+            stop.ask()
             # The request under way may end, a hanging server may not hold us.
             breaker = threading.Timer(_GRACE_S, server.abort)
             breaker.daemon = True

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import socket
+import time
 from typing import Any
 
 from flask import Flask
@@ -11,6 +13,8 @@ from gunicorn.app.base import BaseApplication
 from tracker.errors import SetupProblem
 from tracker.settings import Settings
 from tracker.store.database import Database
+
+FREE_WITHIN_S = 3.0
 
 
 class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn carries no types
@@ -46,14 +50,20 @@ def listen(address: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((address, port))
-        listener.listen(1024)
-    except OSError as problem:
-        listener.close()
-        raise SetupProblem(
-            f"Port {port} of {address} cannot be used ({problem.strerror}): choose another with --port."
-        ) from None
+    deadline = time.monotonic() + FREE_WITHIN_S
+    while True:
+        try:
+            listener.bind((address, port))
+            listener.listen(1024)
+            break
+        except OSError as problem:
+            if problem.errno == errno.EADDRINUSE and time.monotonic() < deadline:
+                time.sleep(0.1)  # a server that was killed lets go of its port a moment later
+                continue
+            listener.close()
+            raise SetupProblem(
+                f"Port {port} of {address} cannot be used ({problem.strerror}): choose another with --port."
+            ) from None
     listener.set_inheritable(True)
     return listener
 

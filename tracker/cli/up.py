@@ -16,10 +16,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from types import FrameType
+from typing import TextIO
 
 import click
 
+from tracker.agent.stop import Stop
 from tracker.cli.keys import login_link, node_token_file, write_private
 from tracker.cli.server import listen, serve
 from tracker.errors import SetupProblem
@@ -34,34 +35,41 @@ def run_all(settings: Settings) -> None:
     """Run until a signal comes. Raises SetupProblem when the server does not get ready."""
     os.umask(0o077)  # what is kept here is for nobody else
     _make_home(settings)
-    with _only_one(settings):
-        _run_all(settings)
+    with _only_one(settings) as lock:
+        _run_all(settings, lock)
 
 
-def _run_all(settings: Settings) -> None:
+def _run_all(settings: Settings, lock: TextIO) -> None:
     listener = listen(settings.listen, settings.port)
-    address = f"http://{_shown(settings.listen)}:{listener.getsockname()[1]}"
-    _end_on_signals()
+    port = listener.getsockname()[1]
+    stop = Stop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop.ask)
     server = os.fork()
     if server == 0:
+        lock.close()  # it is ours alone: a server that outlives us must not hold up the next start
         _run_server(settings, listener)
+    listener.close()
     helpers: dict[str, subprocess.Popen[bytes]] = {}
     try:
-        _await_ready(server, settings.listen, listener.getsockname()[1])
-        listener.close()
-        write_private(settings.home_path / "server.json", json.dumps({"url": address, "pid": os.getpid()}))
-        commands = _helper_commands(settings, address)
-        environ = _helper_environ(settings)
-        click.echo(f"tracker is ready: {login_link(replace(settings, url=address))}")
-        click.echo(_what_runs(commands), err=True)
-        _supervise(server, commands, environ, helpers)
-    except KeyboardInterrupt:
+        if _await_ready(server, settings.listen, port, stop):
+            _follow_up(replace(settings, url=f"http://{_shown(settings.listen)}:{port}"), server, helpers, stop)
         click.echo("stopping", err=True)
     finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not leave half of it running
         _stop(server, helpers)
         (settings.home_path / "server.json").unlink(missing_ok=True)
+
+
+def _follow_up(
+    settings: Settings, server: int, helpers: dict[str, subprocess.Popen[bytes]], stop: Stop
+) -> None:  # fmt: skip
+    """Tell where the server is, and run the helpers beside it."""
+    write_private(settings.home_path / "server.json", json.dumps({"url": settings.url, "pid": os.getpid()}))
+    commands = _helper_commands(settings)
+    environ = _helper_environ(settings)
+    click.echo(f"tracker is ready: {login_link(settings)}")
+    click.echo(_what_runs(commands), err=True)
+    _supervise(server, commands, environ, helpers, stop)
 
 
 def _make_home(settings: Settings) -> None:
@@ -76,7 +84,7 @@ def _make_home(settings: Settings) -> None:
 
 
 @contextmanager
-def _only_one(settings: Settings) -> Iterator[None]:
+def _only_one(settings: Settings) -> Iterator[TextIO]:
     """Hold the home's lock. Raises SetupProblem when another `tracker up` has it."""
     with (settings.home_path / "up.lock").open("w") as lock:
         try:
@@ -85,23 +93,16 @@ def _only_one(settings: Settings) -> Iterator[None]:
             raise SetupProblem(
                 f"Another `tracker up` runs on {settings.home_path}: `tracker login` prints a link to it."
             ) from None
-        yield
+        yield lock
 
 
 def _shown(address: str) -> str:
     return f"[{address}]" if ":" in address else address
 
 
-def _end_on_signals() -> None:
-    def end(_signal: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, end)
-    signal.signal(signal.SIGINT, end)
-
-
 def _die_with_parent(number: int = signal.SIGTERM) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)
+    os.setpgid(0, 0)  # a Ctrl-C in the terminal is for our parent, which tells us in its turn
 
 
 def _run_server(settings: Settings, listener: socket.socket) -> None:
@@ -115,7 +116,8 @@ def _run_server(settings: Settings, listener: socket.socket) -> None:
     os._exit(0)
 
 
-def _await_ready(server: int, address: str, port: int) -> None:
+def _await_ready(server: int, address: str, port: int, stop: Stop) -> bool:
+    """Wait until the server answers; False when it was asked to stop before."""
     deadline = time.monotonic() + READY_WITHIN_S
     while time.monotonic() < deadline:
         if os.waitpid(server, os.WNOHANG)[0]:
@@ -124,20 +126,21 @@ def _await_ready(server: int, address: str, port: int) -> None:
         try:
             connection.request("GET", "/readyz")
             if connection.getresponse().status == 200:
-                return
+                return True
         except OSError:
             pass  # not yet
         finally:
             connection.close()
-        time.sleep(0.05)
+        if stop.wait(0.05):
+            return False
     raise SetupProblem(f"The server was not ready within {READY_WITHIN_S} s.")
 
 
-def _helper_commands(settings: Settings, address: str) -> dict[str, list[str]]:
+def _helper_commands(settings: Settings) -> dict[str, list[str]]:
     """The processes beside the server: an agent for this home, and a watcher where there is a Slurm."""
     here = [sys.executable, "-m", "tracker"]
     commands = {
-        "agent": [*here, "agent", "--spool", str(settings.spool_path), "--url", address, "--shared"],
+        "agent": [*here, "agent", "--spool", str(settings.spool_path), "--url", settings.url, "--shared"],
     }
     if shutil.which("squeue"):
         database = ["--database", settings.database] if settings.database else []
@@ -157,9 +160,13 @@ def _what_runs(commands: dict[str, list[str]]) -> str:
 
 
 def _supervise(
-    server: int, commands: dict[str, list[str]], environ: dict[str, str], helpers: dict[str, subprocess.Popen[bytes]]
+    server: int,
+    commands: dict[str, list[str]],
+    environ: dict[str, str],
+    helpers: dict[str, subprocess.Popen[bytes]],
+    stop: Stop,
 ) -> None:
-    """Start the helpers, again when they end, until the server ends."""
+    """Start the helpers, again when they end, until it is asked to stop. Raises SetupProblem if the server ends."""
     not_before = dict.fromkeys(commands, 0.0)
     while not os.waitpid(server, os.WNOHANG)[0]:
         for name, command in commands.items():
@@ -169,7 +176,8 @@ def _supervise(
                     command, env=environ, preexec_fn=_die_with_parent, stdin=subprocess.DEVNULL
                 )
                 not_before[name] = time.monotonic() + RESTART_AFTER_S
-        time.sleep(0.2)
+        if stop.wait(0.2):
+            return
     raise SetupProblem("The server ended; the lines above say why.")
 
 
