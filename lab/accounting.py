@@ -7,7 +7,7 @@ import pwd
 import shutil
 import subprocess
 
-from lab.daemon import Daemon, wait_until
+from lab.daemon import MARK, Daemon, wait_until
 from lab.place import LabError, Place
 
 ACCOUNTS = {"phys": ("alice", "root"), "bio": ("bob",)}
@@ -57,7 +57,9 @@ def _make_data(at: Place) -> None:
     os.chown(at.database, mysql.pw_uid, mysql.pw_gid)
     argv = ["mariadb-install-db", "--no-defaults", "--user=mysql", f"--datadir={at.database}"]
     argv += ["--auth-root-authentication-method=normal", "--skip-test-db"]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    # The mark, so that what an interruption leaves of it is found and ended.
+    env = {**os.environ, MARK: f"{at.root}:mariadb-install-db"}
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, env=env)
     if done.returncode:
         raise LabError(f"mariadb-install-db failed: {(done.stderr or done.stdout).strip()[-500:]}")
     finished.touch()

@@ -118,7 +118,13 @@ class Cluster:
     def remove(self) -> None:
         """Take it down and remove its folder with everything in it."""
         self.down()
-        shutil.rmtree(self.at.root, ignore_errors=True)
+
+        def is_gone() -> bool:
+            shutil.rmtree(self.at.root, ignore_errors=True)  # what was just ended may still be writing its last file
+            return not self.at.root.exists()
+
+        if not wait_until(is_gone, within_s=10, pause_s=0.2):
+            raise LabError(f"{self.at.root} cannot be removed: remove it by hand")
 
     def crash(self) -> None:
         """End all daemons as a power cut would: no word, and jobs' own processes stay."""
@@ -126,6 +132,9 @@ class Cluster:
             daemon.kill()
 
     def _take_down(self) -> None:
+        if recall(self.at) is None:  # a first `up` was interrupted before it knew its ports: no daemon has started
+            leftovers.clear(self.at, self.nodes)
+            return
         if slurm_daemons.slurmctld(self.at).pid():
             self._cancel_jobs()
         for daemon in reversed(self._daemons()):

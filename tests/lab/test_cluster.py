@@ -174,3 +174,11 @@ def test_the_daemon_that_is_asked_for_is_the_one_that_dies(cluster: Cluster) -> 
     after = pids(cluster)
     assert after[f"agent-{node}"] not in (None, agent)
     assert {**after, f"agent-{node}": 0} == {**before, f"agent-{node}": 0}
+
+
+def test_a_first_start_that_was_cut_off_early_can_be_taken_down() -> None:
+    half_made = Cluster("halfmade")
+    (half_made.at.root / "db").mkdir(parents=True)
+    half_made.down()
+    half_made.remove()
+    assert not half_made.at.root.exists()
