@@ -41,7 +41,6 @@ JOB = QueuedJob(
     ended_at=None,
     time_limit_s=60,
     nodes=None,
-    node_count=1,
     gpu_count=1,
     restarts=0,
     batch_node=None,

@@ -11,7 +11,7 @@ from tracker.slurm.values import given, gpu_count, limit_s, moment, output_path,
 
 FIELDS = (
     "JobID", "ArrayJobID", "ArrayTaskID", "HetJobID", "UserName", "UserID", "Account", "Partition", "State", "Reason",
-    "SubmitTime", "StartTime", "EndTime", "TimeLimit", "NodeList", "NumNodes", "tres-alloc", "RestartCnt", "BatchHost",
+    "SubmitTime", "StartTime", "EndTime", "TimeLimit", "NodeList", "tres-alloc", "RestartCnt", "BatchHost",
     "Name", "Comment", "WorkDir", "Command", "StdOut", "StdErr",
 )  # fmt: skip
 
@@ -36,7 +36,6 @@ class QueuedJob:
     ended_at: datetime | None
     time_limit_s: int | None
     nodes: str | None
-    node_count: int | None
     gpu_count: int
     restarts: int
     batch_node: str | None
@@ -71,7 +70,6 @@ class QueuedJob:
             ended_at=moment(row["EndTime"]) if state not in ("PENDING", "RUNNING", "SUSPENDED", None) else None,
             time_limit_s=limit_s(row["TimeLimit"]),
             nodes=given(row["NodeList"]),
-            node_count=whole(row["NumNodes"].split("-")[0]),
             gpu_count=gpu_count(row["tres-alloc"]),
             restarts=whole(row["RestartCnt"]) or 0,
             batch_node=given(row["BatchHost"]),

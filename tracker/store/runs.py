@@ -157,7 +157,6 @@ def _identifies(ident: str) -> ColumnElement[bool]:
 def add(session: Session, *, experiment: Experiment, now: datetime, **facts: Any) -> Run:
     """Make a run. `created_at` is now unless given; other facts are columns."""
     run = Run(**{"id": str(uuid.uuid4()), "created_at": now, "updated_at": now, **facts}, experiment_id=experiment.id)
-    run.restarts, run.gpus_requested, run.accounting_due = 0, 0, False
     session.add(run)
     session.flush()
     return run
