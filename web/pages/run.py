@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta, timezone
+
 from flask import Blueprint, request
 from flask.typing import ResponseReturnValue
 
@@ -17,6 +19,7 @@ run = Blueprint("run", __name__)
 
 LOG_LINES = 200
 SETTLED_EVERY_S = 10
+OUTPUT_IS_LATE_AFTER = timedelta(minutes=1)  # its agent may be away
 
 
 @run.get("/runs/<run:ident>")
@@ -26,11 +29,18 @@ def show(ident: str) -> ResponseReturnValue:
         found = store.get(session, viewer(), ident)
         notes = params.notes(session, found)
         output = logs.tails(session, found.id, LOG_LINES)
-    settled = found.state in FINAL_STATES and not found.accounting_due
     return live.answer(
-        "run", every_s=SETTLED_EVERY_S if settled else 1, run=found, groups=_groups(found), notes=notes, output=output,
+        "run", every_s=SETTLED_EVERY_S if _is_settled(found, output) else 1, run=found, groups=_groups(found), notes=notes, output=output,
         ended=found.state in FINAL_STATES, x="time" if request.args.get("x") == "time" else "step",
     )  # fmt: skip
+
+
+def _is_settled(found: Run, output: dict[str, logs.LogTail]) -> bool:
+    """Say whether little more is to come: the last lines of the output are read after the state is known."""
+    if found.state not in FINAL_STATES or found.accounting_due:
+        return False
+    long_ago = datetime.now(tz=timezone.utc) - OUTPUT_IS_LATE_AFTER
+    return all(tail.complete for tail in output.values()) or found.ended_at is None or found.ended_at < long_ago
 
 
 def _groups(found: Run) -> dict[str, list[Summary]]:
