@@ -60,6 +60,17 @@ def test_a_page_is_useful_before_its_scripts_run(server: Server, visit: Visit, p
     expect(page.locator("#main")).to_contain_text(words)
 
 
+def test_the_last_lines_of_the_output_come_though_the_end_was_known_before_them(server: Server, visit: Visit) -> None:
+    with server.database.write() as session:
+        run = samples.add_run(session, state="COMPLETED", age_s=60, took_s=40)
+        samples.print_output(session, run, "")
+    page = visit(server).open(f"/runs/{run.id}")
+    expect(page.locator("#main")).to_contain_text("Nothing printed yet.")
+    with server.database.write() as session:
+        samples.print_output(session, run, "trained\n", complete=True)
+    expect(page.locator("#main")).to_contain_text("trained", timeout=4_000)
+
+
 def test_an_empty_house_says_what_to_do_next(server: Server, visit: Visit) -> None:
     person = visit(server)
     for path, words in (

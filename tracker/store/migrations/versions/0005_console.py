@@ -1,0 +1,10 @@
+"""Output in pieces"""
+
+revision = "0005"
+down_revision = "0004"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Go to this form."""
