@@ -49,7 +49,7 @@ def test_a_job_appears_moves_and_ends_without_a_reload(site: Site, page: Page) -
     expect(page).to_have_url(re.compile("/runs/"))
     page.evaluate("window.loadedOnce = true")
     chart = page.get_by_role("article").filter(has_text="loss")
-    expect(chart.locator("canvas")).to_be_visible(timeout=5_000)
+    expect(chart.locator("canvas")).to_be_visible(timeout=10_000)
 
     def shown() -> int:
         return int(chart.get_attribute("data-count") or 0)
@@ -57,9 +57,9 @@ def test_a_job_appears_moves_and_ends_without_a_reload(site: Site, page: Page) -
     first = wait_until(shown)
     wait_until(lambda: shown() > int(str(first)), what="the curve moves")
     site.await_state(job, "COMPLETED")
-    expect(page.locator("main")).to_contain_text(re.compile("completed", re.IGNORECASE), timeout=2_000)
-    wait_until(lambda: shown() == 100, within_s=4)
-    expect(page.locator("main")).to_contain_text("trained", timeout=4_000)
+    expect(page.locator("main")).to_contain_text(re.compile("completed", re.IGNORECASE), timeout=10_000)
+    wait_until(lambda: shown() == 100, within_s=10)
+    expect(page.locator("main")).to_contain_text("trained", timeout=10_000)
     assert page.evaluate("window.loadedOnce")
 
 

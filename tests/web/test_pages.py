@@ -68,7 +68,7 @@ def test_the_last_lines_of_the_output_come_though_the_end_was_known_before_them(
     expect(page.locator("#main")).to_contain_text("Nothing printed yet.")
     with server.database.write() as session:
         samples.print_output(session, run, "trained\n", complete=True)
-    expect(page.locator("#main")).to_contain_text("trained", timeout=4_000)
+    expect(page.locator("#main")).to_contain_text("trained", timeout=8_000)
 
 
 def test_an_empty_house_says_what_to_do_next(server: Server, visit: Visit) -> None:
@@ -91,12 +91,12 @@ def test_a_job_appears_and_ends_without_reload(server: Server, visit: Visit) -> 
         run = samples.add_run(session, name="first walk", gpus={"n1": [1]})
         samples.log(session, run, "loss", [0.5, 0.25])
     queue, results = page.get_by_role("region", name="Queue"), page.get_by_role("region", name="Results")
-    expect(queue).to_contain_text("first walk", timeout=2000)
+    expect(queue).to_contain_text("first walk", timeout=10_000)
     expect(queue).to_contain_text("0.25")
     with server.database.write() as session:
         ended = session.get_one(Run, run.id)
         ended.state, ended.ended_at = "COMPLETED", samples.moment()
-    expect(results).to_contain_text("first walk", timeout=2000)
+    expect(results).to_contain_text("first walk", timeout=10_000)
     expect(queue).not_to_contain_text("first walk")
     assert page.evaluate("window.sameDocument") is True
 
@@ -321,7 +321,7 @@ def test_who_is_logged_out_meanwhile_is_told(server: Server, visit: Visit) -> No
     person = visit(server)
     page = person.open("/")
     page.context.clear_cookies()
-    expect(page.get_by_role("status")).to_contain_text("You are logged out.", timeout=5000)
+    expect(page.get_by_role("status")).to_contain_text("You are logged out.", timeout=10_000)
     person.console.clear()  # the browser itself reports the 401
 
 
@@ -329,7 +329,7 @@ def test_a_server_that_comes_back_is_found_again(server: Server, visit: Visit) -
     person = visit(server)
     page = person.open("/")
     page.route("**/*fragment=1", lambda route: route.abort())
-    expect(page.locator("#connection")).to_contain_text("The server does not answer", timeout=5000)
+    expect(page.locator("#connection")).to_contain_text("The server does not answer", timeout=10_000)
     page.unroute("**/*fragment=1")
     with server.database.write() as session:
         samples.add_run(session, name="made meanwhile")
