@@ -30,7 +30,8 @@ def show(ident: str) -> ResponseReturnValue:
         notes = params.notes(session, found)
         output = logs.tails(session, found.id, LOG_LINES)
     return live.answer(
-        "run", every_s=SETTLED_EVERY_S if _is_settled(found, output) else 1, run=found, groups=_groups(found), notes=notes, output=output,
+        "run", every_s=SETTLED_EVERY_S if _is_settled(found, output) else 1,
+        run=found, groups=_groups(found), notes=notes, output=output,
         ended=found.state in FINAL_STATES, x="time" if request.args.get("x") == "time" else "step",
     )  # fmt: skip
 
