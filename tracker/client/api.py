@@ -8,7 +8,7 @@ import threading
 import time
 from typing import Any, Mapping
 
-from tracker.client import exits
+from tracker.client import exits, worker
 from tracker.client.run import NoRun, Run, say_once
 
 _lock = threading.RLock()  # a signal handler may log while the main thread is attaching
@@ -56,6 +56,7 @@ def set_tags(tags: Mapping[str, Any]) -> None:
 def finish(exit_code: int = 0, reason: str | None = None) -> None:
     """Say that the script is done with its run. Optional: the end of the process says so too."""
     global _current
+    _told_all()
     with _lock:
         run, _current = _current, None
         if run is not None:
@@ -101,7 +102,19 @@ def _written_bytes() -> int:
     return _current.written_bytes() if isinstance(_current, Run) else 0
 
 
+def _told_all() -> None:
+    """Let the background work be done, for as long as that may take."""
+    if not worker.drain():
+        _note("background work", f"what was not done within {worker.EXIT_MOST_S:g} s was left undone at the end")
+
+
+def _note(key: str, reason: str) -> None:
+    if _current is not None:
+        _current.note(key, reason)
+
+
 def _finish_at_exit() -> None:
+    _told_all()
     run = _current
     if isinstance(run, Run):
         finish(*exits.outcome(run.written_bytes()))
@@ -115,6 +128,7 @@ def _forget_in_child() -> None:
         _current.forked()
 
 
+worker.report = _note
 atexit.register(_finish_at_exit)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_in_child)

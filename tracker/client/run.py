@@ -48,6 +48,12 @@ class NoRun:
     def set_tags(self, tags: Mapping[str, Any]) -> None:
         """Keep nothing."""
 
+    def tell(self, event: Mapping[str, Any]) -> None:
+        """Keep nothing."""
+
+    def note(self, key: str, reason: str) -> None:
+        """Keep nothing."""
+
     def finish(self, exit_code: int, reason: str | None) -> None:
         """Keep nothing."""
 
@@ -87,7 +93,7 @@ class Run:
         """Name the run's experiment and the run; None changes nothing."""
         said = {key: encode.clean(value) for key, value in (("experiment", experiment), ("name", name)) if value}
         if said:
-            self._tell({"event": "run", **said})
+            self.tell({"event": "run", **said})
 
     def log(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """Log numbers under their names. See `tracker.log`."""
@@ -103,22 +109,38 @@ class Run:
             if now_s >= self._look_at_s:
                 self._look(now_s)
         except Exception as problem:  # the outermost place: a tracker never ends a training
-            self._note("log", f"{type(problem).__name__}: {problem}")
+            self.note("log", f"{type(problem).__name__}: {problem}")
 
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Log what the run was started with. See `tracker.log_params`."""
-        self._tell({"event": "params"}, params=params)
+        self._tell_of("params", params)
 
     def set_tags(self, tags: Mapping[str, Any]) -> None:
         """Tag the run. See `tracker.set_tags`."""
-        self._tell({"event": "tags"}, tags=tags)
+        self._tell_of("tags", tags)
+
+    def tell(self, event: Mapping[str, Any]) -> None:
+        """Append an event of docs/spool.md, `{"event": kind, …}`, with the time of now where it says none."""
+        try:
+            self._write({"time": time.time(), **event})
+        except Exception as problem:  # the outermost place, as in `log`
+            self.note(str(event.get("event")), f"{type(problem).__name__}: {problem}")
+
+    def note(self, key: str, reason: str) -> None:
+        """Say once for each key, on stderr and on the run's page, what could not be kept and why."""
+        try:
+            key, reason = encode.clean(key)[:500], encode.clean(reason)[:500]
+            if say_once(f"note {key}", f"{key} is not logged: {reason} (said once)"):
+                self._append(encode.line_of({"event": "note", "key": key, "reason": reason, "time": time.time()}))
+        except Exception:  # telling of trouble makes none; stderr has it
+            pass
 
     def finish(self, exit_code: int, reason: str | None) -> None:
         """Say that the script is done, and close the file."""
         if self._file.fd < 0:
             return
         if self._is_mine or self.cluster:
-            self._tell({"event": "finish", "exit_code": exit_code, "reason": reason})
+            self.tell({"event": "finish", "exit_code": exit_code, "reason": reason})
         if self._is_mine and self._env.get("TRACKER_SPOOL") == self.spool:
             del self._env["TRACKER_SPOOL"]
         self._file.close()
@@ -138,7 +160,7 @@ class Run:
         for line in lines:
             self._append(line)
         for key, reason in refused:
-            self._note(key, reason)
+            self.note(key, reason)
         if lines:
             whole = encode.as_step(step)[0] if step is not None else None
             self.step = whole if whole is not None else self._next_step()
@@ -146,32 +168,23 @@ class Run:
     def _next_step(self) -> int:
         return 0 if self.step is None else self.step + 1
 
-    def _tell(self, event: dict[str, Any], **content: Mapping[str, Any]) -> None:
+    def _tell_of(self, kind: str, content: Any) -> None:
         try:
-            for key, value in content.items():
-                value = vars(value) if not isinstance(value, Mapping) and hasattr(value, "__dict__") else value
-                if not isinstance(value, Mapping):
-                    self._note(key, f"{type(value).__name__} is no dictionary")
-                    return
-                event[key] = value
-            self._write({**event, "time": time.time()})
+            if not isinstance(content, Mapping) and hasattr(content, "__dict__"):
+                content = vars(content)  # argparse's Namespace, a dataclass
+            if isinstance(content, Mapping):
+                self.tell({"event": kind, kind: content})
+            else:
+                self.note(kind, f"{type(content).__name__} is no dictionary")
         except Exception as problem:  # the outermost place, as in `log`
-            self._note(event["event"], f"{type(problem).__name__}: {problem}")
+            self.note(kind, f"{type(problem).__name__}: {problem}")
 
     def _write(self, message: Mapping[str, Any]) -> None:
         line = encode.line_of(message)
         if len(line) > encode.MAX_LINE_BYTES:
-            self._note(message["event"], f"{len(line)} bytes are more than a line may have")
+            self.note(message["event"], f"{len(line)} bytes are more than a line may have")
         else:
             self._append(line)
-
-    def _note(self, key: str, reason: str) -> None:
-        try:
-            key, reason = encode.clean(key)[:500], encode.clean(reason)[:500]
-            if say_once(f"note {key}", f"{key} is not logged: {reason} (said once)"):
-                self._append(encode.line_of({"event": "note", "key": key, "reason": reason, "time": time.time()}))
-        except Exception:  # telling of trouble makes none; stderr has it
-            pass
 
     def _append(self, line: bytes) -> None:
         if not self._file.append(line):

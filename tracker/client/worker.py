@@ -1,0 +1,133 @@
+"""The one background thread of a process, for what must not hold up the training. It starts when there is work."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from typing import Any, Callable, NamedTuple
+
+MOST_WAITING = 1000
+EXIT_MOST_S = 2.0  # what a process may be held at its end, altogether
+
+Job = Callable[[], Any]
+
+
+class _Work(NamedTuple):
+    job: Job
+    what: str
+
+
+def _tell_nobody(_key: str, _reason: str) -> None:
+    """Stand in until there is a run that takes notes."""
+
+
+report: Callable[[str, str], Any] = _tell_nobody  # takes what failed and why; the run's notes, once `api` is there
+
+
+class _Worker:
+    """A thread and its queue. Everything here may be called in a signal handler: no lock is waited for."""
+
+    def __init__(self) -> None:
+        self._queue: SimpleQueue[_Work] = SimpleQueue()  # unlike queue.Queue it may be used within itself
+        self._periodic: list[_Periodic] = []
+        self._starting = threading.Lock()  # taken once, by whoever starts the thread
+        self._thread: threading.Thread | None = None
+        self._exit_left_s = EXIT_MOST_S
+
+    def later(self, job: Job, what: str) -> bool:
+        if self._queue.qsize() >= MOST_WAITING:
+            report(what, f"{MOST_WAITING} pieces of background work are waiting already")
+            return False
+        self._queue.put(_Work(job, what))
+        return self._is_started(what)
+
+    def every(self, seconds: float, job: Job, what: str) -> None:
+        self.later(lambda: self._periodic.append(_Periodic(seconds, job, what)), what)
+
+    def drain(self) -> bool:
+        if self._thread is None or self._thread is threading.current_thread():
+            return True
+        done = threading.Lock()
+        done.acquire()
+        self._queue.put(_Work(done.release, "drain"))
+        began_s = time.monotonic()
+        in_time = self._exit_left_s > 0 and done.acquire(timeout=self._exit_left_s)
+        self._exit_left_s -= time.monotonic() - began_s
+        return in_time
+
+    def _is_started(self, what: str) -> bool:
+        if not self._starting.acquire(blocking=False):
+            return True
+        thread = threading.Thread(target=self._work, name="tracker", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as problem:  # a limit of the system, or Python is ending
+            self._starting.release()
+            report(what, f"no background thread: {problem}")
+            return False
+        self._thread = thread
+        return True
+
+    def _work(self) -> None:
+        while True:
+            with suppress(Empty):
+                _do(self._queue.get(timeout=self._pause_s()))
+            for periodic in self._periodic:
+                periodic.do_if_due()
+
+    def _pause_s(self) -> float | None:
+        due_s = min((periodic.due_s for periodic in self._periodic), default=None)
+        return None if due_s is None else max(0.0, due_s - time.monotonic())
+
+
+class _Periodic:
+    def __init__(self, seconds: float, job: Job, what: str) -> None:
+        self.due_s = time.monotonic() + seconds
+        self._seconds = seconds
+        self._work = _Work(job, what)
+
+    def do_if_due(self) -> None:
+        if time.monotonic() >= self.due_s:
+            _do(self._work)
+            self.due_s = time.monotonic() + self._seconds
+
+
+def _do(work: _Work) -> None:
+    try:
+        work.job()
+    except Exception as problem:  # the outermost place of this thread: other work waits behind
+        report(work.what, f"{type(problem).__name__}: {problem}")
+
+
+_worker = _Worker()
+
+
+def later(job: Job, what: str) -> bool:
+    """Do this in the background, after what was given before. False, and a note, when too much is waiting.
+
+    `what` names the work in the note that is taken when it raises. A process that ends does not wait for more than 2 s.
+    """
+    return _worker.later(job, what)
+
+
+def every(seconds: float, job: Job, what: str) -> None:
+    """Do this in the background each so many seconds, as long as the process lives. What it raises becomes a note."""
+    _worker.every(seconds, job, what)
+
+
+def drain() -> bool:
+    """Wait until what was given before is done; False if it takes longer than all waits of a process may: 2 s."""
+    return _worker.drain()
+
+
+def _forget_in_child() -> None:
+    # The thread and what waits for it are the parent's.
+    global _worker
+    _worker = _Worker()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_in_child)
