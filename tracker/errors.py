@@ -25,6 +25,12 @@ class BadManifest(BadInput):
     code = "bad_manifest"
 
 
+class BadFilter(BadInput):
+    """A filter or an order of runs is not understood."""
+
+    code = "bad_filter"
+
+
 class TooLarge(BadInput):
     """More was sent than is accepted at once."""
 

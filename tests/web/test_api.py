@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import pytest
 from sqlalchemy import event
@@ -265,3 +265,22 @@ def test_no_page_says_more_to_the_database_when_there_is_more(server: Server, pa
     with counted_statements(server) as many:
         assert server.ask(path.format(run=run.id), token=token).status == 200
     assert len(many) == len(few) <= 10
+
+
+def test_runs_are_found_and_sorted_by_what_they_logged(server: Server) -> None:
+    with server.database.write() as session:
+        for name, loss in (("good", 0.1), ("bad", 0.9), ("better", 0.05)):
+            samples.log(session, samples.add_run(session, name=name), "loss", [1.0, loss])
+        samples.add_run(session, name="silent")
+    token = server.token()
+    asked = urlencode({"filter": "metrics.loss < 0.5 and state = RUNNING", "order_by": "metrics.loss desc", "limit": 1})
+    first = server.ask(f"/api/v1/runs?{asked}", token=token).json
+    second = server.ask(f"/api/v1/runs?{asked}&cursor={first['next_cursor']}", token=token).json
+    assert [run["name"] for page in (first, second) for run in page["items"]] == ["good", "better"]
+    assert second["next_cursor"] is None
+
+
+def test_a_filter_that_cannot_be_read_is_answered_with_the_column(server: Server) -> None:
+    refused = server.ask(f"/api/v1/runs?{urlencode({'filter': 'metrics.loss <'})}", token=server.token())
+    assert (refused.status, refused.json["code"]) == (400, "bad_filter")
+    assert refused.json["detail"].startswith("At column 15: expected a value such as 0.3")

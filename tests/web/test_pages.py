@@ -207,7 +207,7 @@ def test_older_runs_are_a_page_further(server: Server, visit: Visit) -> None:
     page.get_by_role("link", name="Older runs").click()
     expect(page.locator("tbody tr")).to_have_count(2)
     expect(page.locator("tbody")).to_contain_text("run 0")
-    page.get_by_role("link", name="Newest").click()
+    page.get_by_role("link", name="First page").click()
     expect(page.locator("tbody")).to_contain_text("run 4")
 
 
@@ -344,3 +344,20 @@ def test_a_page_that_is_not_there_says_so(server: Server, visit: Visit) -> None:
     expect(page.get_by_role("heading", level=1)).to_have_text("Not Found")
     expect(page.locator("#main")).to_contain_text("There is no run `dev:404` that you may see.")
     person.console.clear()  # the browser itself reports the 404
+
+
+def test_runs_are_filtered_where_they_are_listed_and_a_slip_is_explained(server: Server, visit: Visit) -> None:
+    with server.database.write() as session:
+        samples.busy_afternoon(session)
+    page = visit(server).open("/runs")
+    page.get_by_label("Filter").fill('params.lr = "0.001" and state = RUNNING')
+    page.get_by_role("button", name="Show").click()
+    expect(page.get_by_role("row")).to_have_count(2)
+    expect(page.locator("#main")).to_contain_text("resnet50 baseline")
+    page.get_by_label("Filter").fill("metrics.loss <")
+    page.get_by_role("button", name="Show").click()
+    expect(page.get_by_role("alert")).to_contain_text("At column 15: expected a value such as 0.3")
+    page.get_by_label("Filter").fill("metrics.accuracy is not null")
+    page.get_by_label("Order").fill("metrics.accuracy desc")
+    page.get_by_role("button", name="Show").click()
+    expect(page.get_by_role("row").nth(1)).to_contain_text("accuracy")

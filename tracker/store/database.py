@@ -104,6 +104,7 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
         "synchronous=NORMAL",
         "foreign_keys=ON",
         f"busy_timeout={BUSY_TIMEOUT_S * 1000}",
+        "case_sensitive_like=ON",  # as in PostgreSQL
     ):
         connection.execute(f"PRAGMA {pragma}")
 

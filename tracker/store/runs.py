@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
 import re
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, delete, false, func, or_, select, tuple_, update
 from sqlalchemy.orm import Session, selectinload
 
-from tracker.errors import BadInput, NotFound
+from tracker.errors import NotFound
 from tracker.states import FINAL_STATES, LIVE_STATES
 from tracker.store.identity import Identity
+from tracker.store.search import conditions
+from tracker.store.search.language import Condition, Order
+from tracker.store.search.orders import NEWEST_FIRST, Sorted
 from tracker.store.tables import (
     Attempt,
     Experiment,
@@ -68,13 +68,16 @@ def find(
     user: str | None = None,
     states: Sequence[str] = (),
     search: str | None = None,
+    where: Condition | None = None,
+    orders: Sequence[Order] = NEWEST_FIRST,
     limit: int = 50,
     cursor: str | None = None,
 ) -> Page:
-    """Runs that fit all that is given, newest first; `search` looks into names and ids.
+    """Runs that fit all that is given, newest first unless `orders` says otherwise; `search` looks into names and ids.
 
-    Raises BadInput for a cursor that is not ours.
+    Raises BadInput for a cursor that is not ours, BadFilter for a field that runs do not have.
     """
+    now = datetime.now(timezone.utc)
     query = select(Run).where(visible_to(viewer)).options(*_DETAILS)
     if experiment:
         query = query.where(Run.experiment.has(Experiment.name == experiment))
@@ -84,12 +87,12 @@ def find(
         query = query.where(Run.state.in_(states))
     if search:
         query = query.where(_mentions(search))
-    if cursor:
-        created_at, run_id = _read_cursor(cursor)
-        query = query.where(or_(Run.created_at < created_at, and_(Run.created_at == created_at, Run.id < run_id)))
-    items = list(session.scalars(query.order_by(Run.created_at.desc(), Run.id.desc()).limit(limit + 1)))
-    more = len(items) > limit
-    return Page(items[:limit], _write_cursor(items[limit - 1]) if more else None)
+    if where is not None:
+        query = query.where(conditions.where(where, now))
+    order = Sorted(orders, now)
+    rows = session.execute(order.apply(query, cursor).limit(limit + 1)).all()
+    next_cursor = order.cursor_at(rows[limit - 1][1:]) if len(rows) > limit else None
+    return Page([row[0] for row in rows[:limit]], next_cursor)
 
 
 def board(session: Session, viewer: Identity, *, live_limit: int, ended_limit: int) -> tuple[list[Run], list[Run]]:
@@ -114,19 +117,6 @@ def _mentions(words: str) -> ColumnElement[bool]:
         if re.fullmatch(r"\d{1,18}", words)
         else found
     )
-
-
-def _write_cursor(run: Run) -> str:
-    raw = json.dumps([round(run.created_at.timestamp() * 1_000_000), run.id])
-    return base64.urlsafe_b64encode(raw.encode()).decode().rstrip("=")
-
-
-def _read_cursor(cursor: str) -> tuple[datetime, str]:
-    try:
-        created_us, run_id = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        return datetime.fromtimestamp(int(created_us) / 1_000_000).astimezone(), str(uuid.UUID(run_id))
-    except (ValueError, TypeError, AttributeError, OSError, binascii.Error, OverflowError, RecursionError):
-        raise BadInput("This cursor is not one of ours; start again without `cursor`.") from None
 
 
 def get(session: Session, viewer: Identity, ident: str) -> Run:

@@ -49,12 +49,17 @@ class PageQuery(_Asked):
 
 
 class RunsQuery(PageQuery):
-    """Which runs; `state` may be repeated, `q` looks into names and ids."""
+    """Which runs, and in which order.
+
+    `state` may be repeated, `q` looks into names and ids, `filter` and `order_by` are told in docs/filters.md.
+    """
 
     experiment: Text | None = None
     user: Text | None = None
     state: list[State] = Field(default=[], max_length=len(STATES))
     q: Text | None = None
+    filter: Annotated[str, Field(max_length=4000)] | None = None
+    order_by: Text | None = None
 
 
 class SeriesQuery(_Asked):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from flask import Blueprint
 from flask.typing import ResponseReturnValue
 
@@ -9,6 +11,7 @@ from tracker.errors import Conflict
 from tracker.states import LIVE_STATES
 from tracker.store import logs, params, series
 from tracker.store import runs as store
+from tracker.store.search import language
 from web.api.exchange import answer, read_body, read_query
 from web.api.models import Chart, LogEnd, LogQuery, NoQuery, Run, RunChange, RunList, RunsQuery, SeriesQuery
 from web.context import db, now, viewer
@@ -23,9 +26,19 @@ def find() -> ResponseReturnValue:
     with db().read() as session:
         page = store.find(
             session, viewer(), experiment=asked.experiment, user=asked.user, states=asked.state, search=asked.q,
-            limit=asked.limit, cursor=asked.cursor,
+            limit=asked.limit, cursor=asked.cursor, **searched(asked),
         )  # fmt: skip
     return answer(RunList.of(page))
+
+
+def searched(asked: RunsQuery) -> dict[str, Any]:
+    """What `filter` and `order_by` ask of the store. Raises BadFilter."""
+    wanted: dict[str, Any] = {}
+    if asked.filter and asked.filter.strip():
+        wanted["where"] = language.parse(asked.filter)
+    if asked.order_by and asked.order_by.strip():
+        wanted["orders"] = language.parse_order(asked.order_by)
+    return wanted
 
 
 @runs.get("/<run:ident>")

@@ -1,0 +1,173 @@
+"""Finding runs by what they logged, were given and became: the same on both databases."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.web import samples
+from tracker.errors import BadFilter, BadInput
+from tracker.store import params, runs
+from tracker.store.database import Database
+from tracker.store.identity import Identity
+from tracker.store.search.language import parse, parse_order
+
+ADMIN = Identity("root", "admin")
+
+
+@pytest.fixture
+def zoo(db: Database) -> Database:
+    """Six runs, told apart by their names."""
+    told = [
+        ("good", "COMPLETED", {"lr": "0.01", "optimizer": "adam"}, [1.0, 0.2], {"stage": "xfinal"}),
+        ("better", "COMPLETED", {"lr": "0.001", "optimizer": "Adam"}, [1.0, 0.1], {"stage": "draft"}),
+        ("broken", "FAILED", {"lr": "0.1"}, [1.0, float("nan")], {}),
+        ("slow", "TIMEOUT", {"lr": "1e-2"}, [3.0, 2.0], {"a b": "x"}),
+        ("silent", "COMPLETED", {}, [], {}),
+        ("alive", "RUNNING", {"lr": "ten"}, [0.5], {}),
+    ]
+    with db.write() as session:
+        for age, (name, state, given_params, losses, tags) in enumerate(told):
+            took_s = None if state == "RUNNING" else 100.0 * (age + 1)
+            run = samples.add_run(
+                session, name=name, state=state, age_s=10_000 - age * 1000, took_s=took_s,
+                user="bob" if name == "slow" else "alice", experiment="pets" if age < 2 else "others",
+            )  # fmt: skip
+            params.set_params(session, run.id, given_params)
+            params.set_tags(session, run.id, tags)
+            if losses:
+                samples.log(session, run, "loss", losses)
+    return db
+
+
+def _names(db: Database, filter_text: str, order: str = "name") -> list[str]:
+    with db.read() as session:
+        where = parse(filter_text) if filter_text else None
+        return [str(run.name) for run in runs.find(session, ADMIN, where=where, orders=parse_order(order)).items]
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ("metrics.loss < 0.3", "better good"),
+        ("metrics.loss >= 0.3", "alive slow"),
+        ("metrics.loss = NaN", "broken"),
+        ("min(metrics.loss) < 0.15", "better"),
+        ("mean(metrics.loss) > 1", "slow"),
+        ("count(metrics.loss) = 1", "alive"),
+        ("last_step(metrics.`loss`) = 1", "better broken good slow"),
+        ("metrics.loss is null", "silent"),
+        ('params.lr = "0.01"', "good"),
+        ("params.lr = 0.01", "good slow"),
+        ("params.lr < 0.05", "better good slow"),
+        ('params.lr != "0.01"', "alive better broken slow"),
+        ('not params.lr = "0.01"', "alive better broken silent slow"),
+        ('params.lr in ("0.1", "ten")', "alive broken"),
+        ('params.lr not in ("0.1", "ten")', "better good slow"),
+        ('params.optimizer like "ada%"', "good"),
+        ('params.optimizer ilike "ADA_"', "better good"),
+        ('params.optimizer not like "ada%"', "better"),
+        ('tags."a b" = "x"', "slow"),
+        ('tags."stage" like "x%"', "good"),
+        ("tags.stage is not null", "better good"),
+        ("state in (FAILED, TIMEOUT)", "broken slow"),
+        ("state != COMPLETED", "alive broken slow"),
+        ("attributes.status = 'FINISHED'", "better good silent"),
+        ('user = "bob" or experiment = pets', "better good slow"),
+        ("duration > 350 and duration < '550s'", "silent slow"),
+        ('started_at > "-2h" and started_at < "-90m"', "silent slow"),
+        ('started_at > "2026-01-01" and started_at < "2100-01-01T00:00Z"', "alive better broken good silent slow"),
+        ('metrics.loss < 0.3 and params.lr = "0.01" and (state in (COMPLETED, TIMEOUT) or user = "alice")', "good"),
+        ("attempts = 1 and NOT (state = RUNNING OR metrics.loss < 1)", "broken silent slow"),
+    ],
+)
+def test_a_filter_finds_what_it_says(zoo: Database, asked: str, found: str) -> None:
+    assert _names(zoo, asked) == found.split()
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ("metrics.loss <", 'At column 15: expected a value such as 0.3 or "alice", found the end.'),
+        ("metrics.loss ~ 3", "At column 14: expected one of = != < <= > >=, `like`, `in` or `is null`"),
+        ("metrics.loss < 3 nd x = 1", "At column 18: expected `and`, `or` or the end, found `nd`."),
+        ('user = "bob', "At column 8: "),
+        ("sate = FAILED", "runs have no `sate`. Did you mean `state`? They have account, array_job_id,"),
+        ("metric.loss like 'x'", "a metric is a number, `like` is for texts."),
+        ("state = SLEEPING", "`state` is a state (PENDING, RUNNING,"),
+        ("state < > 3", "At column 9: expected a value"),
+        ("started_at > yesterday", "`started_at` is a moment such as 2026-01-31"),
+        ("started_at > 1e300", "`started_at` is a moment"),
+        ("job_id = many", "`job_id` is a number, not `many`."),
+        ("job_id = 1e999", "`job_id` is a finite number"),
+        ("avg(metrics.loss) = 1", "there is no `avg(...)`; of a metric there are last, min, max,"),
+        ("min(params.lr) = 1", "`min(...)` is of metrics only."),
+        ("things.loss = 1", "there is no `things.`; write metrics., params., tags. or attributes."),
+        ("(" * 2000 + "a = 1" + ")" * 1995, "parenthes|expected|nested"),
+        ("a = 1 or " * 400 + "a = 1", "at most 50 conditions"),
+        ("x" * 4001, "at most 4000 characters"),
+    ],
+)  # fmt: skip
+def test_a_filter_that_cannot_be_read_says_where_and_what_was_expected(zoo: Database, asked: str, told: str) -> None:
+    with pytest.raises(BadFilter) as problem:
+        _names(zoo, asked)
+    assert any(one in str(problem.value) for one in (told, *told.split("|")))
+
+
+@pytest.mark.parametrize(
+    ("order", "names"),
+    [
+        ("metrics.loss", "better good alive slow silent broken"),
+        ("metrics.loss desc", "slow alive good better silent broken"),
+        ("max(metrics.loss) desc, name", "slow better broken good alive silent"),
+        ("params.lr", "better good slow broken alive silent"),
+        ("user desc, started_at", "slow good better broken silent alive"),
+        ("tags.stage", "better good alive silent slow broken"),
+        ("duration", "good better broken slow silent alive"),
+    ],
+)
+def test_runs_come_in_order_and_page_by_page_just_as_well(zoo: Database, order: str, names: str) -> None:
+    assert _names(zoo, "", order) == names.split()
+    paged: list[str] = []
+    cursor = None
+    with zoo.read() as session:
+        while len(paged) < 100:
+            page = runs.find(session, ADMIN, orders=parse_order(order), limit=1, cursor=cursor)
+            paged += [str(run.name) for run in page.items]
+            cursor = page.next_cursor
+            if cursor is None:
+                break
+    assert paged == names.split()
+
+
+def test_a_cursor_of_another_order_or_of_nobody_is_refused(zoo: Database) -> None:
+    with zoo.read() as session:
+        cursor = runs.find(session, ADMIN, orders=parse_order("metrics.loss"), limit=1).next_cursor
+        forged = runs.Sorted(parse_order("job_id"), datetime.now(timezone.utc)).cursor_at(["DROP", 1, "x"])
+        for order, given_cursor in (("name", cursor), ("job_id", forged), ("name", "garbage"), ("name", "W10")):
+            with pytest.raises(BadInput, match="This cursor is not one of ours"):
+                runs.find(session, ADMIN, orders=parse_order(order), cursor=given_cursor)
+
+
+def test_people_find_their_own_runs_only_whatever_they_ask(zoo: Database) -> None:
+    with zoo.read() as session:
+        found = runs.find(session, Identity("bob", "user"), where=parse('user = "alice" or user = "bob"')).items
+    assert [run.name for run in found] == ["slow"]
+
+
+WORDS = st.sampled_from(
+    'metrics.loss params.lr tags."a b" state user ( ) and or not in like is null = < >= != "x" \'%\' 0.5 -1e3 FAILED'
+    ' , min started_at "-3d" \0 é `'.split(" ")
+)
+
+
+@settings(max_examples=300, deadline=timedelta(seconds=2))
+@given(st.lists(WORDS, max_size=12).map(" ".join) | st.text(max_size=40))
+def test_whatever_is_asked_is_read_or_refused_in_a_sentence(text: str) -> None:
+    try:
+        parse(text)
+    except BadFilter as problem:
+        assert str(problem).endswith((".", "?"))

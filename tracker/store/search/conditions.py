@@ -1,0 +1,93 @@
+"""Filters as conditions of SQL."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Union
+
+from sqlalchemy import ColumnElement, and_, false, func, not_, or_, select, true
+
+from tracker.errors import BadFilter
+from tracker.store.search.attributes import attribute, number
+from tracker.store.search.language import Alike, Among, Compared, Condition, Every, Field, Not, Present, Some
+from tracker.store.tables import Param, Run, Summary, Tag
+
+_OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
+    "=": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
+}  # fmt: skip
+_Row = ColumnElement[bool]
+
+
+def where(condition: Condition, now: datetime) -> ColumnElement[bool]:
+    """The condition on runs. A run that lacks the field fits no comparison. Raises BadFilter."""
+    if isinstance(condition, Every):
+        return and_(true(), *(where(part, now) for part in condition.parts))
+    if isinstance(condition, Some):
+        return or_(false(), *(where(part, now) for part in condition.parts))
+    if isinstance(condition, Not):
+        return not_(where(condition.part, now))
+    if isinstance(condition, Among):
+        return or_(false(), *(where(one, now) for one in condition.values))
+    return _KINDS[condition.field.kind](condition, now)
+
+
+_Leaf = Union[Compared, Alike, Present]
+
+
+def _of_attribute(leaf: _Leaf, now: datetime) -> _Row:
+    known = attribute(leaf.field)
+    column = known.sql(now)
+    if isinstance(leaf, Present):
+        return column.is_not(None)
+    if isinstance(leaf, Alike):
+        return _alike(column, leaf)
+    compared = _OPERATORS[leaf.operator](column, known.read(leaf, now))
+    return and_(column.is_not(None), compared)  # with NULL, `not` would not be the opposite
+
+
+def _of_metric(leaf: _Leaf, _now: datetime) -> _Row:
+    column = metric_value(leaf.field)
+    if isinstance(leaf, Alike):
+        raise BadFilter(f"At column {leaf.field.column}: a metric is a number, `like` is for texts.")
+    if isinstance(leaf, Present):
+        return _has(Summary, Summary.metric, leaf.field)
+    value = number(leaf)
+    if math.isnan(value):
+        return _has(Summary, Summary.metric, leaf.field, column.is_(None))  # NaN is kept as NULL
+    return _has(Summary, Summary.metric, leaf.field, _OPERATORS[leaf.operator](column, value))
+
+
+def _of_text(table: type[Param] | type[Tag]) -> Callable[[_Leaf, datetime], _Row]:
+    def condition(leaf: _Leaf, _now: datetime) -> _Row:
+        if isinstance(leaf, Present):
+            return _has(table, table.key, leaf.field)
+        if isinstance(leaf, Alike):
+            return _has(table, table.key, leaf.field, _alike(table.value, leaf))
+        if isinstance(leaf.value, float) and table is Param:
+            return _has(table, table.key, leaf.field, _OPERATORS[leaf.operator](Param.number, leaf.value))
+        text = f"{leaf.value:g}" if isinstance(leaf.value, float) else leaf.value
+        return _has(table, table.key, leaf.field, _OPERATORS[leaf.operator](table.value, text))
+
+    return condition
+
+
+_KINDS = {"attributes": _of_attribute, "metrics": _of_metric, "params": _of_text(Param), "tags": _of_text(Tag)}
+
+
+def metric_value(field: Field, table: Any = Summary) -> ColumnElement[Any]:
+    """The column of a summary that the field asks for."""
+    if field.of == "mean":
+        return table.total / func.nullif(table.finite_count, 0)  # type: ignore[no-any-return]
+    return getattr(table, field.of)  # type: ignore[no-any-return]
+
+
+def _has(table: Any, key: Any, field: Field, *more: ColumnElement[bool]) -> _Row:
+    return Run.id.in_(select(table.run_id).where(key == field.name, *more))
+
+
+def _alike(column: Any, leaf: Alike) -> ColumnElement[bool]:
+    matches = column.ilike(leaf.pattern) if leaf.any_case else column.like(leaf.pattern)
+    return and_(column.is_not(None), matches)
