@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import os
-import pwd
-import shutil
-import socket
-import subprocess
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psycopg2
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
+from tests.postgres import Postgres
 from tracker.store.database import Database
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -47,32 +42,12 @@ def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a PostgreSQL server of our own, without a database name."""
-    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
-    assert programs, "PostgreSQL is missing: ./run test installs it"
-    bin_folder = programs[-1].parent
-    folder = Path(subprocess.check_output(["mktemp", "-d", "/tmp/tracker-pg-XXXXXX"], text=True).strip())
-    owner = pwd.getpwnam("postgres")
-    os.chown(folder, owner.pw_uid, owner.pw_gid)
-    as_owner = {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": [], "cwd": "/"}
-    quiet = {"check": True, "stdout": subprocess.DEVNULL}
-    subprocess.run(
-        [bin_folder / "initdb", "-D", folder / "data", "-A", "trust", "-E", "UTF8", "-N"], **quiet, **as_owner
-    )
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    options = ["-p", str(port), "-k", str(folder), "-h", "127.0.0.1", "-c", "fsync=off", "-c", "max_connections=200"]
-    server = subprocess.Popen(
-        [bin_folder / "postgres", "-D", folder / "data", *options], stderr=subprocess.DEVNULL, **as_owner
-    )
-    ready = [bin_folder / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port)]
-    wait_until(lambda: subprocess.run(ready, check=False).returncode == 0, what="PostgreSQL is ready")
-    yield f"postgresql://postgres@127.0.0.1:{port}"
-    server.terminate()
-    server.wait()
-    shutil.rmtree(folder)
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server of our own."""
+    server = Postgres()
+    server.start()
+    yield server
+    server.remove()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -80,16 +55,8 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """An empty database: every test that takes this runs on both."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'tracker.db'}"
-    return _new_database(request.getfixturevalue("postgres"))
-
-
-def _new_database(postgres_url: str) -> str:
-    name = f"t{uuid.uuid4().hex}"
-    connection = psycopg2.connect(f"{postgres_url}/postgres")
-    connection.autocommit = True
-    connection.cursor().execute(f"CREATE DATABASE {name}")
-    connection.close()
-    return f"{postgres_url}/{name}"
+    url: str = request.getfixturevalue("postgres").new_database()
+    return url
 
 
 @pytest.fixture

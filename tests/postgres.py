@@ -1,0 +1,84 @@
+"""A PostgreSQL of our own, which a test may stop, freeze and start again."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import uuid
+from contextlib import suppress
+from pathlib import Path
+
+import psycopg2
+
+READY_WITHIN_S = 30
+
+
+class Postgres:
+    """One server in a folder of its own; `url` has no database name."""
+
+    def __init__(self) -> None:
+        programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
+        assert programs, "PostgreSQL is missing: ./run test installs it"
+        self._bin = programs[-1].parent
+        self._folder = Path(subprocess.check_output(["mktemp", "-d", "/tmp/tracker-pg-XXXXXX"], text=True).strip())
+        owner = pwd.getpwnam("postgres")
+        os.chown(self._folder, owner.pw_uid, owner.pw_gid)
+        self._as_owner = {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": [], "cwd": "/"}
+        command = [self._bin / "initdb", "-D", self._folder / "data", "-A", "trust", "-E", "UTF8", "-N"]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, **self._as_owner)
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self._port = probe.getsockname()[1]
+        self.url = f"postgresql://postgres@127.0.0.1:{self._port}"
+        self._server: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        options = ["-p", str(self._port), "-k", str(self._folder), "-h", "127.0.0.1", "-c", "max_connections=200"]
+        options += ["-c", "fsync=off"]  # the machine itself does not crash
+        self._server = subprocess.Popen(
+            [self._bin / "postgres", "-D", self._folder / "data", *options],
+            stderr=subprocess.DEVNULL,
+            **self._as_owner,
+        )
+        ready = [self._bin / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self._port)]
+        deadline = time.monotonic() + READY_WITHIN_S
+        while subprocess.run(ready, check=False).returncode != 0:
+            assert time.monotonic() < deadline, "PostgreSQL does not get ready"
+            time.sleep(0.05)
+
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        """Stop it: SIGTERM waits for its clients, SIGINT ends them, SIGQUIT is a crash."""
+        assert self._server is not None
+        self._server.send_signal(number)
+        self._server.wait()
+
+    def freeze(self, frozen: bool) -> None:
+        """Stop all of its processes where they are, or let them go on."""
+        assert self._server is not None
+        number = signal.SIGSTOP if frozen else signal.SIGCONT
+        self._server.send_signal(number)  # first, so that it starts no more
+        children = ["ps", "-o", "pid=", "--ppid", str(self._server.pid)]
+        for pid in subprocess.check_output(children, text=True).split():
+            with suppress(ProcessLookupError):  # of a connection that has just ended
+                os.kill(int(pid), number)
+
+    def new_database(self) -> str:
+        """The URL of an empty database."""
+        name = f"t{uuid.uuid4().hex}"
+        connection = psycopg2.connect(f"{self.url}/postgres")
+        connection.autocommit = True
+        connection.cursor().execute(f"CREATE DATABASE {name}")
+        connection.close()
+        return f"{self.url}/{name}"
+
+    def remove(self) -> None:
+        """End it and remove its folder."""
+        if self._server is not None and self._server.poll() is None:
+            self.stop(signal.SIGINT)
+        shutil.rmtree(self._folder)
