@@ -17,8 +17,9 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--screenshots FOLDER` keeps the pictures that the README shows."""
+    """`--screenshots FOLDER` keeps the pictures that the README shows; `--outage 60` takes a minute's patience."""
     parser.addoption("--screenshots", metavar="FOLDER", help="write the README's pictures there")
+    parser.addoption("--outage", metavar="SECONDS", type=float, default=3.0, help="how long a database is away (3)")
 
 
 def wait_until(true: Callable[[], object], within_s: float = 20, pause_s: float = 0.05, what: str = "") -> object:
