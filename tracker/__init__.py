@@ -14,15 +14,21 @@ if TYPE_CHECKING:
     from typing import Any
 
     from tracker.client.api import current_run, finish, init, log, log_params, set_tags, time_left
+    from tracker.client.reading import Api
 
 __version__ = "0.1.0.dev0"
-__all__ = ["__version__", "current_run", "finish", "init", "log", "log_params", "set_tags", "time_left"]
+__all__ = ["Api", "__version__", "current_run", "finish", "init", "log", "log_params", "set_tags", "time_left"]
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from tracker.client import api  # noqa: PLC0415  # servers and agents import this package too
+    # Servers and agents import this package, too; and jobs need no HTTP.
+    if name == "Api":
+        from tracker.client.reading import Api  # noqa: PLC0415
+
+        return Api
+    from tracker.client import api  # noqa: PLC0415
 
     value = getattr(api, name, _nothing)
     if value is not _nothing:

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from tracker.cli import reading
 from tracker.cli.hooks import hooks
 from tracker.errors import TrackerError
 
@@ -37,6 +38,7 @@ def cli() -> None:
     tracker up                       a server for yourself, and a link to its page
     tracker submit -- python t.py    a job
     tracker log loss=0.3 --step 10   a point, from any script
+    tracker ls 'metrics.loss < 0.3'  runs that fit; show, compare, tail, queue
     """
 
 
@@ -208,3 +210,5 @@ def templates(as_json: bool) -> None:
 
 
 cli.add_command(hooks)
+for command in (reading.list_runs, reading.show, reading.compare, reading.tail, reading.queue):
+    cli.add_command(command)

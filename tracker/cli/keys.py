@@ -44,11 +44,20 @@ def _database(settings: Settings) -> Database:
 
 def node_token_file(settings: Settings) -> Path:
     """The file in TRACKER_HOME with the key of its agent, made if there is none that the database knows."""
-    path = settings.home_path / "keys" / "node.token"
+    return _token_file(settings, "node.token", for_agent=True)
+
+
+def api_token_file(settings: Settings) -> Path:
+    """The file in TRACKER_HOME with which its owner's programs read, made if there is none that the database knows."""
+    return _token_file(settings, "api.token", for_agent=False)
+
+
+def _token_file(settings: Settings, name: str, *, for_agent: bool) -> Path:
+    path = settings.home_path / "keys" / name
     with _database(settings).read() as session:
         known = path.exists() and tokens.identify(session, path.read_text().strip())
     if not known:
-        write_private(path, new_token(settings, for_agent=True) + "\n")
+        write_private(path, new_token(settings, for_agent=for_agent) + "\n")
     return path
 
 

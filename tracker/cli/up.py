@@ -21,7 +21,7 @@ from typing import TextIO
 import click
 
 from tracker.agent.stop import Stop
-from tracker.cli.keys import login_link, node_token_file, write_private
+from tracker.cli.keys import api_token_file, login_link, node_token_file, write_private
 from tracker.cli.server import listen, serve
 from tracker.errors import SetupProblem
 from tracker.settings import Settings
@@ -65,6 +65,7 @@ def _follow_up(
 ) -> None:  # fmt: skip
     """Tell where the server is, and run the helpers beside it."""
     write_private(settings.home_path / "server.json", json.dumps({"url": settings.url, "pid": os.getpid()}))
+    api_token_file(settings)
     commands = _helper_commands(settings)
     environ = _helper_environ(settings)
     click.echo(f"tracker is ready: {login_link(settings)}")

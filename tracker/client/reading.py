@@ -1,0 +1,208 @@
+"""Read back what was tracked: `tracker.Api().runs("metrics.loss < 0.3")`. Needs a server, and nothing but Python."""
+
+from __future__ import annotations
+
+import json
+import os
+import urllib.error
+import urllib.request
+from typing import Any, Callable, Iterator, Sequence
+from urllib.parse import quote, urlencode
+
+from tracker.client.spool import home
+from tracker.errors import BadInput, Forbidden, NotFound, SetupProblem, TrackerError, Unauthenticated, Unavailable
+
+PAGE_RUNS = 200
+ANSWER_TIMEOUT_S = 60
+_ERRORS = {401: Unauthenticated, 403: Forbidden, 404: NotFound}
+
+
+class Api:
+    """A server to read from."""
+
+    def __init__(self, url: str | None = None, token: str | None = None) -> None:
+        """Take the server's address and a token of `tracker token create`.
+
+        What is not given comes from TRACKER_URL and TRACKER_TOKEN, else from the `tracker up` of the same TRACKER_HOME.
+        Raises SetupProblem when no server is known.
+        """
+        self.url = (url or os.environ.get("TRACKER_URL") or _url_at_home()).rstrip("/")
+        self._token = token or os.environ.get("TRACKER_TOKEN") or _token_at_home()
+
+    def runs(
+        self,
+        filter: str | None = None,
+        *,
+        order_by: str | None = None,
+        experiment: str | None = None,
+        user: str | None = None,
+        limit: int | None = None,
+    ) -> Runs:
+        """Runs that fit a filter such as `metrics.loss < 0.3 and params.lr = 0.01` (docs/filters.md), newest first.
+
+        `order_by` is an order such as `min(metrics.loss), started_at desc`. Nothing is asked before you iterate.
+        """
+        asked = {"filter": filter, "order_by": order_by, "experiment": experiment, "user": user}
+        return Runs(self, {name: value for name, value in asked.items() if value}, limit)
+
+    def run(self, ident: str) -> Run:
+        """One run by its id, or by its job such as `dev:12` or `dev:12_3`. Raises NotFound."""
+        return Run(self, self.get(f"/runs/{quote(ident, safe=':')}"))
+
+    def get(self, path: str, **query: Any) -> dict[str, Any]:
+        """The answer to `GET /api/v1<path>`. Raises what the server refuses with, or Unavailable."""
+        asked = {name: value for name, value in query.items() if value is not None}
+        url = f"{self.url}/api/v1{path}" + (f"?{urlencode(asked, doseq=True)}" if asked else "")
+        headers = {"Accept": "application/json", "User-Agent": "tracker-api"}
+        if self._token:
+            headers["Authorization"] = f"Bearer {self._token}"
+        try:
+            with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=ANSWER_TIMEOUT_S) as got:
+                return _decoded(got.read())
+        except urllib.error.HTTPError as refused:
+            with refused:
+                raise _refusal(refused.code, refused.read()) from None
+        except (OSError, ValueError) as problem:
+            raise Unavailable(f"{self.url} does not answer: {getattr(problem, 'reason', problem)}.") from None
+
+
+class Runs:
+    """Runs, asked for page by page as you iterate."""
+
+    def __init__(self, api: Api, asked: dict[str, Any], limit: int | None) -> None:
+        self._api = api
+        self._asked = asked
+        self._limit = limit
+
+    def __iter__(self) -> Iterator[Run]:
+        left, cursor = self._limit, None
+        while left is None or left > 0:
+            size = PAGE_RUNS if left is None else min(left, PAGE_RUNS)
+            page = self._api.get("/runs", **self._asked, limit=size, cursor=cursor)
+            for facts in page["items"]:
+                yield Run(self._api, facts)
+            left = None if left is None else left - len(page["items"])
+            cursor = page["next_cursor"]
+            if cursor is None:
+                return
+
+    def to_pandas(self) -> Any:
+        """A pandas DataFrame, a row a run; columns as in `Run.flat`."""
+        import pandas  # noqa: PLC0415
+
+        return pandas.DataFrame.from_records([run.flat() for run in self])
+
+    def to_polars(self) -> Any:
+        """A polars DataFrame, a row a run; columns as in `Run.flat`."""
+        import polars  # noqa: PLC0415
+
+        return polars.from_dicts([run.flat() for run in self], infer_schema_length=None)
+
+
+class Run:
+    """A run. What the API tells of it are attributes: `run.state`, `run.params["lr"]`, `run.summary["loss"]["min"]`."""
+
+    def __init__(self, api: Api, facts: dict[str, Any]) -> None:
+        self._api = api
+        self.facts = facts
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self.__dict__["facts"][name]
+        except KeyError:
+            raise AttributeError(f"a run has no {name!r}") from None
+
+    def __repr__(self) -> str:
+        return f"<Run {self.name or self.id} {self.state}>"
+
+    def flat(self) -> dict[str, Any]:
+        """Facts, `params.<key>`, `tags.<key>` and `metrics.<name>` (the last value) on one level."""
+        nested = ("params", "tags", "summary", "attempts")
+        row = {name: value for name, value in self.facts.items() if name not in nested}
+        row.update({f"params.{key}": value for key, value in self.params.items()})
+        row.update({f"tags.{key}": value for key, value in self.tags.items()})
+        row.update({f"metrics.{key}": _number(value["last"]) for key, value in self.summary.items()})
+        return row
+
+    def series(self, metric: str, *, x: str = "step", max_points: int = 100_000, **more: Any) -> Series:
+        """The points of a metric over `step` or `time` (seconds since 1970); extremes are kept where it is thinned.
+
+        `more` are further parameters of the API, such as `rank="all"`. Raises NotFound.
+        """
+        got = self._api.get(f"/runs/{self.id}/series", metric=metric, x=x, max_points=max_points, **more)
+        return Series(metric, x, got["x"], [_number(value) for value in got["y"]], got)
+
+    def log(self, stream: str = "stdout", tail: int = 200) -> str:
+        """The last lines of the job's output. Raises NotFound."""
+        return str(self._api.get(f"/runs/{self.id}/log", stream=stream, tail=tail)["text"])
+
+
+class Series:
+    """Points of a metric: lists `x` and `y`; `answer` is all that the server said."""
+
+    def __init__(self, metric: str, axis: str, x: Sequence[float], y: Sequence[float], answer: dict[str, Any]) -> None:
+        self.metric = metric
+        self.axis = axis
+        self.x = list(x)
+        self.y = list(y)
+        self.answer = answer
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def to_numpy(self) -> Any:
+        """Two float64 arrays, `x` and `y`."""
+        import numpy  # noqa: PLC0415
+
+        return numpy.asarray(self.x, numpy.float64), numpy.asarray(self.y, numpy.float64)
+
+    def to_pandas(self) -> Any:
+        """A pandas Series of the values, indexed by step or time."""
+        import pandas  # noqa: PLC0415
+
+        return pandas.Series(self.y, pandas.Index(self.x, name=self.axis), dtype="float64", name=self.metric)
+
+    def to_polars(self) -> Any:
+        """A polars DataFrame with the columns `step` or `time`, and the metric."""
+        import polars  # noqa: PLC0415
+
+        return polars.DataFrame({self.axis: self.x, self.metric: self.y})
+
+
+def _url_at_home() -> str:
+    try:
+        with open(f"{home(os.environ)}/server.json", encoding="utf-8") as file:
+            return str(json.load(file)["url"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise SetupProblem("No server is known: give its address, set TRACKER_URL, or start `tracker up`.") from None
+
+
+def _token_at_home() -> str | None:
+    try:
+        with open(f"{home(os.environ)}/keys/api.token", encoding="ascii") as file:
+            return file.read().strip()
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def _decoded(raw: bytes) -> dict[str, Any]:
+    answer = json.loads(raw)
+    if not isinstance(answer, dict):
+        raise ValueError("it is no tracker server")
+    return answer
+
+
+def _refusal(status: int, raw: bytes) -> TrackerError:
+    try:
+        problem = json.loads(raw)
+        detail, code = str(problem["detail"]), str(problem["code"])
+    except (ValueError, KeyError, TypeError):
+        detail, code = f"The server answered {status}.", ""
+    kind: Callable[[str], TrackerError] = _ERRORS.get(status) or (BadInput if 400 <= status < 500 else Unavailable)
+    refusal = kind(detail)
+    refusal.code = code or refusal.code
+    return refusal
+
+
+def _number(value: Any) -> float:
+    return float(value)  # "NaN" and "Infinity" are numbers, which JSON has no word for
