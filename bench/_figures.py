@@ -8,9 +8,10 @@ import os
 import platform
 import statistics
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
+from pathlib import Path
 
 import numpy
 
@@ -27,6 +28,10 @@ class Table:
     title: str
     rows: list[Row]
 
+    def titled(self, titles: Mapping[str, str]) -> Table:
+        """The same with other heads, where `titles` has one."""
+        return Table(self.title, [{titles.get(key, key): value for key, value in row.items()} for row in self.rows])
+
     def markdown(self) -> str:
         """The table as it stands in docs/benchmarks.md; numbers with three significant digits."""
         heads = list(self.rows[0])
@@ -37,6 +42,11 @@ class Table:
 def median(values: Sequence[float]) -> float:
     """The middle value."""
     return statistics.median(values)
+
+
+def mean(values: Sequence[float]) -> float:
+    """The sum shared out."""
+    return statistics.fmean(values)
 
 
 def p99(values: Sequence[float]) -> float:
@@ -66,13 +76,25 @@ def progress(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
 
 
+def write_section(document: Path, name: str, text: str) -> None:
+    """Put a text between the markers of a section, whole or not at all. Raises LabError when they are not there."""
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    before, began, rest = document.read_text().partition(begin)
+    _, ended, after = rest.partition(end)
+    if not began or not ended:
+        raise LabError(f"{document} has no lines `{begin}` and `{end}` to write between: put them where it shall stand")
+    draft = document.with_name(f".{document.name}.tmp")
+    draft.write_text(f"{before}{begin}\n{text}\n{end}{after}")
+    draft.rename(document)
+
+
 def play(name: str, about: str, measure: Callable[[], list[Table]]) -> int:
     """Run a benchmark as a command, which prints its tables. Returns the exit code."""
     parser = argparse.ArgumentParser(prog=f"./run bench {name}", description=about)
     parser.add_argument("--json", action="store_true", help="print the figures for a program")
     given = parser.parse_args()
     lab.setup.end_orderly_on_sigterm()
-    before = _load()
+    before = load()
     try:
         tables = measure()
     except LabError as problem:
@@ -81,7 +103,7 @@ def play(name: str, about: str, measure: Callable[[], list[Table]]) -> int:
     except KeyboardInterrupt:
         print(f"\n./run bench {name}: interrupted", file=sys.stderr)
         return 130
-    facts = {**_machine(), "load_before": before, "load_after": _load()}
+    facts = {**machine(), "load_before": before, "load_after": load()}
     if given.json:
         print(
             json.dumps({"benchmark": name, "machine": facts, "tables": [asdict(table) for table in tables]}, indent=1)
@@ -92,7 +114,8 @@ def play(name: str, about: str, measure: Callable[[], list[Table]]) -> int:
     return 0
 
 
-def _machine() -> dict[str, str | float]:
+def machine() -> dict[str, str | float]:
+    """What may be told of the machine: neither its name nor a path."""
     return {
         "date": datetime.now(timezone.utc).date().isoformat(),
         "cores": len(os.sched_getaffinity(0)),
@@ -101,7 +124,7 @@ def _machine() -> dict[str, str | float]:
     }
 
 
-def _load() -> float:
+def load() -> float:
     """Processes that wanted to run in the last minute: how much of the machine others took."""
     return round(os.getloadavg()[0], 1)
 

@@ -194,6 +194,20 @@ def _make_users_python() -> None:
             _fill_venv("Python libraries of the cluster's users", venv, steps, owner_of=None)
 
 
+def make_peers_python(pins: Path) -> Path:
+    """The Python with the libraries in `pins`, made anew when they change. Raises LabError with the way out."""
+    try:
+        labs_root().mkdir(mode=0o755, parents=True, exist_ok=True)
+        with _alone(labs_root()), _stamped(labs_root() / "peers" / ".lab-stamp", _fingerprint(pins)) as work:
+            if work:
+                venv = labs_root() / "peers"
+                steps = [[f"{venv}/bin/python", *PIP, "install", "-r", str(pins)]]
+                _fill_venv("libraries of other trackers (1 GB)", venv, steps, owner_of=None)
+    except PermissionError as problem:
+        raise LabError(f"{problem.filename} may not be written: name a folder of yours in TRACKER_LAB") from None
+    return labs_root() / "peers" / "bin" / "python"
+
+
 def _fill_venv(title: str, venv: Path, steps: list[list[str]], *, owner_of: Path | None) -> None:
     """Make a virtual environment, or bring one up to date; one that was left half-made is made anew."""
     if shutil.disk_usage(venv.parent).free < ROOM_NEEDED_BYTES:

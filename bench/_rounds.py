@@ -1,0 +1,256 @@
+"""The measured processes: each fresh, in a folder of its own as a Slurm job has it, in turns with the others."""
+
+from __future__ import annotations
+
+import ast
+import ctypes
+import mmap
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench import _processes
+from bench._figures import progress
+from bench._in_process import inodes_of
+from bench._peers import Tracker
+from lab.place import CHECKOUT, LabError
+
+Answers = dict[str, list[dict[str, Any]]]  # by the tracker's name, one for each round
+
+PROGRAM = str(CHECKOUT / "bench" / "_in_process.py")
+PR_SET_CHILD_SUBREAPER = 36
+PROCESS_WITHIN_S = 60
+SETTLE_S = 1.0  # what helpers and servers get after a kill before the run is read back
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How much is measured: rounds of each kind, and how long one process may take."""
+
+    tight_rounds: int = 5
+    blocks: int = 10
+    calls_a_block: int = 1000
+    tight_limit_s: float = 2.0
+    start_rounds: int = 7
+    whole_rounds: int = 5
+    paced_rounds: int = 3
+    paced_s: float = 3.0
+    kills: int = 4
+    our_kills: int = 10
+
+
+FULL = Extent()
+QUICK = Extent(2, 4, 500, 0.5, 2, 1, 1, 1.0, 1, 3)
+NOTHING_NAME = "nothing"
+
+
+@dataclass
+class Measured:
+    """Everything that was measured, by scenario."""
+
+    one: Answers = field(default_factory=dict)  # 1 scalar a call
+    ten: Answers = field(default_factory=dict)
+    starts: Answers = field(default_factory=dict)
+    whole: Answers = field(default_factory=dict)
+    paced: Answers = field(default_factory=dict)
+    killed: Answers = field(default_factory=dict)
+
+
+class Rounds:
+    """Measures trackers in turns. `place` is an empty folder on a disk."""
+
+    def __init__(self, trackers: list[Tracker], place: Path, extent: Extent) -> None:
+        self.trackers = trackers
+        self.nothing = Tracker(NOTHING_NAME, "nothing", trackers[0].python, "time")
+        self._place = place
+        self._extent = extent
+        self._made = 0
+        self._project = _project(place / "project")
+        self._not_ours_to_end = _children()
+        # A helper that outlives its process becomes a child of this one, which ends it.
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+    def measure(self) -> Measured:
+        """Measure every scenario."""
+        extent, found = self._extent, Measured()
+        for what, scalars, into in (("1 scalar", 1, found.one), ("10 scalars", 10, found.ten)):
+            self._in_turns(f"{what} a call", extent.tight_rounds, self.trackers, into, self._tight, scalars)
+        everyone = [*self.trackers, self.nothing]
+        self._in_turns("imports", extent.start_rounds, self.trackers, found.starts, self._start)
+        self._in_turns("short runs", extent.whole_rounds, everyone, found.whole, self._whole)
+        self._in_turns("paced loops", extent.paced_rounds, everyone, found.paced, self._paced)
+        ours = [one for one in self.trackers if one.is_ours]
+        self._in_turns("kill -9 of ours", extent.our_kills, ours, found.killed, self._killed)
+        others = [one for one in self.trackers if not one.is_ours]
+        self._in_turns("kill -9 of the others", extent.kills, others, found.killed, self._killed)
+        return found
+
+    def _in_turns(
+        self, what: str, rounds: int, trackers: Iterable[Tracker], into: Answers, measure: Any, *more: Any
+    ) -> None:
+        trackers = list(trackers)
+        into.update({tracker.name: [] for tracker in trackers})
+        began_s = time.monotonic()
+        for _ in range(rounds if trackers else 0):
+            for tracker in random.sample(trackers, len(trackers)):
+                into[tracker.name].append(measure(tracker, *more))
+        if trackers:
+            progress(f"  {time.monotonic() - began_s:5.1f} s  {what}, {rounds} times")
+
+    # -- scenarios
+
+    def _tight(self, tracker: Tracker, scalars: int) -> dict[str, Any]:
+        extent, folder = self._extent, self._folder(tracker)
+        # Only beside ours: a queue of others would be emptied while nothing is logged.
+        limits = [scalars, extent.blocks, extent.calls_a_block, int(tracker.is_ours), extent.tight_limit_s]
+        answer = self._run("tight", tracker, folder, *limits)
+        if tracker.is_ours:
+            _check_all_is_there(folder, tracker, answer)
+        return answer
+
+    def _start(self, tracker: Tracker) -> dict[str, Any]:
+        env = self._env(tracker, self._folder(tracker))
+        bare, imported = (
+            _processes.run([tracker.python, "-c", code], env).wall_ms for code in ("", f"import {tracker.module}")
+        )
+        return {"bare_ms": bare, "over_bare_ms": imported - bare}
+
+    def _whole(self, tracker: Tracker) -> dict[str, Any]:
+        folder = self._folder(tracker)
+        before = inodes_of(str(folder)) + len(("said", "answer"))
+        answer = self._run("whole", tracker, folder)
+        return {
+            **answer,
+            "end_ms": (answer["ended_s"] - answer["last_s"]) * 1000,
+            "inodes": max(answer["inodes"], inodes_of(str(folder)) - before),
+        }
+
+    def _paced(self, tracker: Tracker) -> dict[str, Any]:
+        return self._run("paced", tracker, self._folder(tracker), 0.005, self._extent.paced_s)
+
+    def _killed(self, tracker: Tracker) -> dict[str, Any]:
+        """Kill a logging process at a random moment. Gives how many calls had returned and how many steps are there."""
+        folder = self._folder(tracker)
+        (folder / "count").write_bytes(bytes(8))
+        process = self._begin("killed", tracker, folder)
+        try:
+            with (folder / "count").open("r+b") as file, mmap.mmap(file.fileno(), 8) as count:
+                self._wait_for_first(process, count, folder)
+                time.sleep(random.uniform(0.3, 1.5))
+                process.send_signal(signal.SIGKILL)
+                process.wait()
+                logged = int.from_bytes(count[:8], "little")
+            time.sleep(0 if tracker.is_ours else SETTLE_S)
+        finally:
+            self._end(process)
+        read = self._run("read", tracker, folder)["steps"]
+        return {"logged": logged, "read": read, "lost": max(0, logged - read)}
+
+    def _wait_for_first(self, process: subprocess.Popen[bytes], count: mmap.mmap, folder: Path) -> None:
+        deadline_s = time.monotonic() + PROCESS_WITHIN_S
+        while count[:8] == bytes(8):
+            if process.poll() is not None or time.monotonic() > deadline_s:
+                raise LabError(f"a process logged nothing: {_last_words(folder)}")
+            time.sleep(0.005)
+
+    # -- processes
+
+    def _folder(self, tracker: Tracker) -> Path:
+        """A new folder, with the spool that a Prolog would have made."""
+        self._made += 1
+        folder = self._place / f"{self._made}-{tracker.name}"
+        for made in (folder, folder / "home", folder / "tmp"):
+            made.mkdir()
+        (folder / "jobs" / "bench.4711").mkdir(mode=0o700, parents=True)
+        return folder
+
+    def _env(self, tracker: Tracker, folder: Path) -> dict[str, str]:
+        """A job's environment, as far as trackers read it."""
+        own = {name: str(folder) for name in ("WANDB_DIR", "TRACKIO_DIR")} if not tracker.is_ours else {}
+        return {
+            "PATH": "/usr/bin:/bin",
+            "HOME": str(folder / "home"),
+            "TMPDIR": str(folder / "tmp"),
+            "LANG": "C.UTF-8",
+            "USER": "bench",
+            "OPENBLAS_NUM_THREADS": "1",
+            "SLURM_CLUSTER_NAME": "bench",
+            "SLURM_JOB_ID": "4711",
+            "SLURMD_NODENAME": "n1",
+            "SLURM_PROCID": "0",
+            "TRACKER_SPOOL": str(folder / "jobs" / "bench.4711"),
+            **own,
+            **tracker.env,
+        }
+
+    def _begin(self, scenario: str, tracker: Tracker, folder: Path, *more: float) -> subprocess.Popen[bytes]:
+        argv = [tracker.python, "-P", PROGRAM, scenario, tracker.name, str(folder), *map(str, more)]
+        with (folder / "said").open("ab") as said:
+            return subprocess.Popen(
+                argv,
+                env=self._env(tracker, folder),
+                cwd=self._project,
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=said,
+            )
+
+    def _run(self, scenario: str, tracker: Tracker, folder: Path, *more: float) -> dict[str, Any]:
+        """What a fresh process answers, and when it had ended. Raises LabError when it fails."""
+        process = self._begin(scenario, tracker, folder, *more)
+        try:
+            code = process.wait(PROCESS_WITHIN_S)
+            ended_s = time.monotonic()
+        except subprocess.TimeoutExpired:
+            raise LabError(f"{tracker.title} ({scenario}) took more than {PROCESS_WITHIN_S} s") from None
+        finally:
+            self._end(process)
+        if code:
+            raise LabError(f"{tracker.title} ({scenario}) ended with {code}: {_last_words(folder)}")
+        return {**ast.literal_eval((folder / "answer").read_text()), "ended_s": ended_s}
+
+    def _end(self, process: subprocess.Popen[bytes]) -> None:
+        """End a process, and the helpers that it left behind."""
+        process.kill()
+        process.wait()
+        while strays := _children() - self._not_ours_to_end:
+            for pid in strays:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+
+
+def _children() -> set[int]:
+    return set(map(int, Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()))
+
+
+def _last_words(folder: Path) -> str:
+    lines = (folder / "said").read_text(errors="replace").strip().splitlines()
+    return lines[-1][:300] if lines else "it said nothing"
+
+
+def _project(folder: Path) -> Path:
+    """A working folder as people have it: a repository with a change that is not committed, where there is git."""
+    folder.mkdir()
+    script = folder / "train.py"
+    script.write_text("print('training')\n")
+    git = ["git", "-c", "user.name=bench", "-c", "user.email=bench@localhost"]
+    try:
+        for words in (["init", "-q"], ["add", "train.py"], ["commit", "-q", "-m", "train"]):
+            subprocess.run([*git, *words], cwd=folder, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        return folder
+    script.write_text("print('training more')\n")
+    return folder
+
+
+def _check_all_is_there(folder: Path, tracker: Tracker, answer: dict[str, Any]) -> None:
+    """A log() that wrote nothing would be quick."""
+    points = sum(file.read_bytes().count(b'{"metrics":') for file in (folder / "jobs").rglob("*.jsonl"))
+    if points != len(answer["log"]) + 1 or answer["orjson"] != [int(tracker.name == "tracker")]:
+        raise LabError(f"{tracker.title}: {points} points of {len(answer['log']) + 1} were written")
