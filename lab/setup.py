@@ -203,8 +203,8 @@ def make_peers_python(pins: Path) -> Path:
                 venv = labs_root() / "peers"
                 steps = [[f"{venv}/bin/python", *PIP, "install", "-r", str(pins)]]
                 _fill_venv("libraries of other trackers (1 GB)", venv, steps, owner_of=None)
-    except PermissionError as problem:
-        raise LabError(f"{problem.filename} may not be written: name a folder of yours in TRACKER_LAB") from None
+    except OSError as problem:
+        raise LabError(f"{problem.filename}: {problem.strerror}; name a folder of yours in TRACKER_LAB") from None
     return labs_root() / "peers" / "bin" / "python"
 
 
