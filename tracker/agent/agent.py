@@ -18,7 +18,7 @@ MOST_EVENTS = 200
 _HEARTBEAT_S = 10.0
 _WATCHFUL_HEARTBEAT_S = 1.0  # while there are jobs, so that their output is followed
 _CONFIRM_EVERY_S = 5.0
-_TOO_LARGE = 413
+_TOO_MUCH = (0, 413, 502, 504)  # 0 and a proxy's words for no answer in time: perhaps it was too much at once
 
 
 class Who(NamedTuple):
@@ -36,7 +36,8 @@ class Agent:
         self._who = who
         self._server = server
         self._events = HookEvents(root)
-        self._backlog = Backlog(JobSpools(root))
+        self._spools = JobSpools(root)
+        self._backlog = Backlog(self._spools)
         self._outputs = OutputReader()
         self._follow: list[Wanted] = []
         self._confirmed_s: dict[tuple[str, str], float] = {}
@@ -46,23 +47,33 @@ class Agent:
     def round(self) -> bool:
         """Ship what is new; True when there is more. Raises Unreachable, after which nothing is lost or forgotten."""
         self._backlog.look()
+        for name, writer in self._backlog.cut():
+            say(f"{name}/{writer}.jsonl is shorter than what the server has of it: what comes is read beyond that only")
         parts = list(self._collect())
         watchful = self._follow or self._backlog.folders
         due_s = self._asked_s + (_WATCHFUL_HEARTBEAT_S if watchful else _HEARTBEAT_S)
-        if not parts and time.monotonic() < due_s:
+        announced = self._backlog.drained()
+        if not parts and not self._backlog.is_asking() and time.monotonic() < due_s:
             return False
-        answer = self._send(parts)
+        answer = self._send(parts, announced)
         self._asked_s = time.monotonic()
-        self._room_bytes = min(MOST_PARTS_BYTES, self._room_bytes * 2)
-        for part, said in zip(parts, answer["parts"]):
-            self._took(part, said if isinstance(said, dict) else {})
+        if (
+            sum(len(part.content) for part in parts) >= self._room_bytes // 2
+        ):  # a small one tells nothing about large ones
+            self._room_bytes = min(MOST_PARTS_BYTES, self._room_bytes * 5 // 4)
+        both = zip(parts, answer["parts"])
+        settled_events = sum(self._took(part, said if isinstance(said, dict) else {}) for part, said in both)
         self._follow = list(_wanted(answer.get("follow")))
         followed = {(one.folder, one.stream) for one in self._follow}
         self._confirmed_s = {stream: at_s for stream, at_s in self._confirmed_s.items() if stream in followed}
-        for name in _texts(answer.get("release")):
-            if self._backlog.release(name):
-                say(f"{name}: the server has all of it, removed")
-        return self._backlog.is_waiting() or sum(part.says["type"] == "hook" for part in parts) >= MOST_EVENTS
+        for name in self._backlog.released(_texts(answer.get("release")), announced):
+            say(f"{name}: the server has all of it, removed")
+        return settled_events >= MOST_EVENTS or self._backlog.is_waiting() or self._backlog.is_asking()
+
+    def look_around(self) -> None:
+        """Tell when another agent ships this spool. It stays harmless: a fact is stored once, whoever brings it."""
+        if not self._spools.is_mine_alone():
+            say("another agent ships this spool, too: nothing is lost or doubled by that, and one is enough")
 
     def is_drained(self) -> bool:
         """Say whether the server has everything."""
@@ -94,35 +105,40 @@ class Agent:
             self._confirmed_s[stream] = time.monotonic()
         return due
 
-    def _send(self, parts: list[Part]) -> dict[str, Any]:
+    def _send(self, parts: list[Part], drained: list[str]) -> dict[str, Any]:
         manifest = {
             "version": PROTOCOL_VERSION,
             "agent": {**self._who._asdict(), "time": time.time()},
-            "folders": self._backlog.drained(),
+            "folders": drained,
             "parts": [{**part.says, "length": len(part.content)} for part in parts],
         }
         try:
             answer = self._server.ingest(encode_request(manifest, (part.content for part in parts)))
         except Unreachable as problem:
-            if problem.status in (_TOO_LARGE, None):  # None: no answer, perhaps because it was too much at once
+            if problem.status in _TOO_MUCH:
                 self._room_bytes = max(64 * 1024, self._room_bytes // 2)
+            if problem.status == 0 or problem.status >= 500:
+                self._backlog.doubt()
             raise
         if not isinstance(answer.get("parts"), list) or len(answer["parts"]) != len(parts):
             raise Unreachable("the server answered to other parts than were sent")
         return answer
 
-    def _took(self, part: Part, answer: dict[str, Any]) -> None:
+    def _took(self, part: Part, answer: dict[str, Any]) -> bool:
+        """Act on the answer to a part. True when it was an event that is out of the way now."""
         error = answer.get("error")
         name = part.says.get("name") or part.says["folder"]
         if error is not None:
             say(f"{name}: the server cannot use this {part.says['type']} part: {_short(error)}")
-        if part.says["type"] == "hook":
-            if answer.get("stored") is True:
-                self._events.remove(name)
-            elif error is not None:
-                self._events.reject(name)
-        elif part.says["type"] in ("lines", "gone"):
+        if part.says["type"] in ("lines", "gone"):
             self._backlog.took(part, answer)
+        if part.says["type"] != "hook" or (error is None and answer.get("stored") is not True):
+            return False
+        if error is None:
+            self._events.remove(name)
+        else:
+            self._events.reject(name)
+        return True
 
 
 def say(message: str) -> None:

@@ -8,10 +8,10 @@ from __future__ import annotations
 import pwd
 import time
 from functools import lru_cache
-from typing import Any, Iterator, NamedTuple, Tuple
+from typing import Any, Iterable, Iterator, NamedTuple, Tuple
 
 from tracker.agent.scripts import ENDS_BYTES, is_over
-from tracker.agent.spool import JobSpools, SpoolFolder
+from tracker.agent.spool import JobSpools, SpoolFolder, is_quiet
 from tracker.events import JobFolder
 
 _PROBE_BYTES = 64 * 1024
@@ -39,7 +39,10 @@ class Backlog:
         self._quiet_at: dict[File, int] = {}  # size of a file that has no whole line beyond what is held
         self._turn: dict[File, int] = {}
         self._turns = 0
+        self._cut: set[File] = set()
         self._gone: set[str] = set()
+        self._asked_again: set[str] = set()  # released folders of which the server is asked whether it has all
+        self._kept: dict[str, SpoolFolder] = {}  # released folders that cannot be removed as they are
         self._next_death_check_s = 0.0
         self.folders: dict[str, SpoolFolder] = {}
 
@@ -51,7 +54,17 @@ class Backlog:
         for memory in (self._held, self._left_alone_until_s, self._quiet_at, self._turn):
             for file in [file for file in memory if file not in present]:
                 del memory[file]
-        self._gone.intersection_update(self.folders)
+        for names in (self._gone, self._asked_again):
+            names.intersection_update(self.folders)
+        self._kept = {name: folder for name, folder in self._kept.items() if name in self.folders}
+
+    def cut(self) -> list[File]:
+        """Return files that are shorter than what the server has of them, each once: somebody cut or replaced them."""
+        sizes = {(name, writer): size for name, folder in self.folders.items() for writer, size in folder.sizes.items()}
+        cut = {file for file, held in self._held.items() if held > sizes[file]}
+        fresh = sorted(cut - self._cut)
+        self._cut = cut
+        return fresh
 
     def parts(self, room_bytes: int) -> Iterator[Part]:
         """Yield lines that the server lacks, about `room_bytes`; the file that has waited longest comes first."""
@@ -63,7 +76,7 @@ class Backlog:
             folder = self.folders[name]
             held = self._held.get((name, writer))
             # After a restart the server may have all of a long file already: ask before sending it.
-            probe = held is None and folder.sizes[writer] > _PROBE_BYTES
+            probe = held is None and (folder.sizes[writer] > _PROBE_BYTES or name in self._asked_again)
             content = b"" if probe else self._spools.read_lines(name, writer, held or 0)
             if not content and not probe:
                 self._quiet_at[name, writer] = folder.sizes[writer]
@@ -107,17 +120,49 @@ class Backlog:
         self._held[file] = offset
         self._quiet_at.pop(file, None)
 
+    def doubt(self) -> None:
+        """Forget what the server said: after an outage its data may be those of a backup."""
+        self._held.clear()
+        self._quiet_at.clear()
+        self._asked_again.clear()
+
     def drained(self) -> list[str]:
         """Return the folders of which the server has every whole line."""
         return [name for name, folder in self.folders.items() if self._is_drained(folder)]
 
-    def release(self, name: str) -> bool:
-        """Remove a drained folder unless something was written meanwhile. True when it is gone."""
-        folder = self.folders.get(name)
-        if folder is None or not self._is_drained(folder) or not self._spools.remove(folder):
-            return False
-        del self.folders[name]
-        return True
+    def released(self, names: Iterable[str], announced: Iterable[str]) -> list[str]:
+        """Remove folders that the server releases of those announced as drained. Returns those that are gone.
+
+        What is removed is gone for good, and the database may have lost its last seconds since the server said that it
+        has a file. So it is asked once more for each file, and the folder goes when it is released again.
+        """
+        names, gone = set(names), []
+        self._asked_again -= set(announced) - names
+        for name in names.intersection(announced):
+            folder = self.folders.get(name)
+            if folder is None or self._kept.get(name) == folder or not self._is_drained(folder):
+                continue
+            if name not in self._asked_again:
+                if is_quiet(folder):
+                    self._ask_again(folder)
+                continue
+            self._asked_again.discard(name)
+            if self._spools.remove(folder):
+                gone.append(name)
+                del self.folders[name]
+            else:
+                self._kept[name] = folder
+        return gone
+
+    def is_asking(self) -> bool:
+        """Say whether the server should be told at once that a folder which it released is drained indeed."""
+        return any(self._is_drained(self.folders[name]) for name in self._asked_again)
+
+    def _ask_again(self, folder: SpoolFolder) -> None:
+        self._asked_again.add(folder.name)
+        for writer in folder.sizes:
+            self._held.pop((folder.name, writer), None)
+            self._quiet_at.pop((folder.name, writer), None)
 
     def _waiting(self, now_s: float) -> list[File]:
         return [

@@ -45,6 +45,7 @@ def main(argv: list[str]) -> int:
         stop = _stop_on_signals(server)
         agent = Agent(spool, who, server)
         say(f"ships {spool} to {server.url} as {who.node}" + (f" of {who.cluster}" if who.cluster else ""))
+        agent.look_around()
         return _once(agent) if given.once else _for_ever(agent, stop, given.interval)
     except TrackerError as problem:
         say(str(problem))

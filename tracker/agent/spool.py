@@ -6,8 +6,11 @@ after it is opened.
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import stat
+import time
 from contextlib import contextmanager
 from itertools import islice
 from typing import Iterator, NamedTuple
@@ -15,6 +18,7 @@ from typing import Iterator, NamedTuple
 from tracker.errors import SetupProblem
 from tracker.events import MAX_LINE_BYTES, WRITER_NAME, JobFolder
 
+QUIET_S = 5.0
 MOST_ENTRIES = 20_000  # of one folder that are looked at; a user could make millions
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -23,12 +27,26 @@ _CHUNK_BYTES = 256 * 1024
 
 
 class SpoolFolder(NamedTuple):
-    """A job's folder, its owner, the size in bytes of each writer's file, and whether that is all there is."""
+    """A job's folder, its owner, the size in bytes of each writer's file, and whether that is all there is.
+
+    `written_s` is when something was written last, by the clock of the file system.
+    """
 
     name: str
     uid: int
     sizes: dict[str, int]
     is_whole: bool
+    written_s: float
+
+
+def is_quiet(folder: SpoolFolder) -> bool:
+    """Say whether nothing was written for a while.
+
+    Somebody who still writes would go on into a file that has no name any more: a script outside Slurm may leave
+    processes behind that log. Who writes seldom looks first whether the file is there. A time to come is that of a
+    clock which was put back.
+    """
+    return abs(time.time() - folder.written_s) >= QUIET_S
 
 
 class JobSpools:
@@ -36,6 +54,22 @@ class JobSpools:
 
     def __init__(self, root: str) -> None:
         self._path = os.path.join(root, "jobs")
+        self._lock: int | None = None
+
+    def is_mine_alone(self) -> bool:
+        """Say whether no other agent ships this spool; from then on another one gets a no, as long as we live.
+
+        Nobody is kept out by it. Where a file system cannot tell, as NFS for folders, the answer is yes.
+        """
+        with self._opened() as jobs:
+            if jobs is None or self._lock is not None:
+                return True
+            self._lock = os.open(".", _FOLDER, dir_fd=jobs)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as problem:
+            return problem.errno != errno.EWOULDBLOCK
+        return True
 
     def names(self) -> list[str]:
         """Return the names of the job folders, in no order. Raises SetupProblem when the spool cannot be trusted."""
@@ -92,7 +126,7 @@ class JobSpools:
             with _folder(seen.name, jobs) as folder:
                 if folder is None:
                     return True
-                if not seen.is_whole or _seen(seen.name, folder, seen.uid) != seen:
+                if not seen.is_whole or _seen(seen.name, folder, seen.uid) != seen or _has_grown(folder, seen):
                     return False
                 try:
                     for entry in _entries(folder)[0]:
@@ -126,10 +160,12 @@ class JobSpools:
 
 def _seen(name: str, folder: int, uid: int) -> SpoolFolder:
     entries, is_whole = _entries(folder)
-    return SpoolFolder(name, uid, dict(_trusted(entries, uid)), is_whole)
+    files = dict(_trusted(entries, uid))
+    written_s = max([os.fstat(folder).st_mtime, *(status.st_mtime for status in files.values())])
+    return SpoolFolder(name, uid, {writer: status.st_size for writer, status in files.items()}, is_whole, written_s)
 
 
-def _trusted(entries: list[os.DirEntry[str]], uid: int) -> Iterator[tuple[str, int]]:
+def _trusted(entries: list[os.DirEntry[str]], uid: int) -> Iterator[tuple[str, os.stat_result]]:
     for entry in entries:
         writer = entry.name[: -len(_ENDING)]
         if not entry.name.endswith(_ENDING) or not WRITER_NAME.match(writer):
@@ -139,7 +175,16 @@ def _trusted(entries: list[os.DirEntry[str]], uid: int) -> Iterator[tuple[str, i
         except FileNotFoundError:
             continue
         if _is_plain(status, uid):
-            yield writer, status.st_size
+            yield writer, status
+
+
+def _has_grown(folder: int, seen: SpoolFolder) -> bool:
+    """Say whether a file is longer than it seemed: NFS tells what another node wrote to those who open the file."""
+    for writer, size in seen.sizes.items():
+        with _file(folder, writer + _ENDING) as file:
+            if file is None or os.fstat(file).st_size != size:
+                return True
+    return False
 
 
 def _is_plain(status: os.stat_result, uid: int) -> bool:
