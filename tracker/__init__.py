@@ -13,11 +13,39 @@ TYPE_CHECKING = False  # what type checkers take for true; importing `typing` wo
 if TYPE_CHECKING:
     from typing import Any
 
-    from tracker.client.api import current_run, finish, init, log, log_params, set_tags, time_left
+    from tracker.client.api import (
+        current_run,
+        finish,
+        init,
+        log,
+        log_artifact,
+        log_figure,
+        log_histogram,
+        log_image,
+        log_params,
+        log_table,
+        set_tags,
+        time_left,
+    )
     from tracker.client.reading import Api
 
 __version__ = "0.1.0.dev0"
-__all__ = ["Api", "__version__", "current_run", "finish", "init", "log", "log_params", "set_tags", "time_left"]
+__all__ = [
+    "Api",
+    "__version__",
+    "current_run",
+    "finish",
+    "init",
+    "log",
+    "log_artifact",
+    "log_figure",
+    "log_histogram",
+    "log_image",
+    "log_params",
+    "log_table",
+    "set_tags",
+    "time_left",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -28,6 +28,17 @@ class Column:
     values: list[float] = field(default_factory=list)
 
 
+class Thing(NamedTuple):
+    """A line about an artifact or a medium, as it is: `read_things` understands it.
+
+    It begins at `offset_bytes` of what is read, and was logged after the points of `step`.
+    """
+
+    message: dict[str, Any]
+    offset_bytes: int
+    step: int
+
+
 @dataclass
 class Lines:
     """What some lines say. `next_step` is the step of the next points that name none."""
@@ -41,23 +52,30 @@ class Lines:
     tags: dict[str, str] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
     finish: dict[str, Any] | None = None
+    things: list[Thing] = field(default_factory=list)
     rejected: int = 0
 
 
 def read_lines(raw: bytes, *, now_s: float, next_step: int) -> Lines:
     """Read whole lines; those not in our format are counted as rejected. `now_s` is for points without time."""
     said = Lines(next_step)
+    offset_bytes = 0
     for line in raw.split(b"\n"):
-        if not line:
-            continue
-        try:
-            message = orjson.loads(line)
-        except orjson.JSONDecodeError:
+        if line and not _taken(said, line, offset_bytes, now_s):
             said.rejected += 1
-            continue
-        if not isinstance(message, dict) or not _take(said, message, now_s):
-            said.rejected += 1
+        offset_bytes += len(line) + 1
     return said
+
+
+def _taken(said: Lines, line: bytes, offset_bytes: int, now_s: float) -> bool:
+    try:
+        message = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return False
+    if isinstance(message, dict) and message.get("event") in ("artifact", "media"):
+        said.things.append(Thing(message, offset_bytes, max(said.next_step - 1, 0)))
+        return True
+    return isinstance(message, dict) and _take(said, message, now_s)
 
 
 def _take(said: Lines, message: dict[str, Any], now_s: float) -> bool:
@@ -67,20 +85,20 @@ def _take(said: Lines, message: dict[str, Any], now_s: float) -> bool:
 
 
 def _points(said: Lines, message: dict[str, Any], now_s: float) -> bool:
-    step = _whole(message["step"]) if message.get("step") is not None else said.next_step
+    step = whole(message["step"]) if message.get("step") is not None else said.next_step
     metrics = message.get("metrics")
     if step is None or not isinstance(metrics, dict):
         return False
-    time_us = round(_moment(message, now_s) * 1_000_000)
+    time_us = round(moment(message, now_s) * 1_000_000)
     for metric, value in flattened(metrics):
-        number = _number(value)
-        if number is None:
+        figure = number(value)
+        if figure is None:
             said.notes[metric] = f"{type(value).__name__} is no number"
             continue
         column = said.columns.setdefault(metric, Column())
         column.steps.append(step)
         column.times_us.append(time_us)
-        column.values.append(number)
+        column.values.append(figure)
     said.next_step = min(step + 1, _INT64[-1])
     return True
 
@@ -88,8 +106,8 @@ def _points(said: Lines, message: dict[str, Any], now_s: float) -> bool:
 def _writer(said: Lines, message: dict[str, Any], now_s: float) -> bool:
     said.header = {
         "node": text(message.get("node")),
-        "rank": _whole(message.get("rank", 0)) or 0,
-        "time": _moment(message, now_s),
+        "rank": whole(message.get("rank", 0)) or 0,
+        "time": moment(message, now_s),
         "argv": text(" ".join(str(one) for one in argv) if isinstance(argv := message.get("argv"), list) else None),
         "cwd": text(message.get("cwd")),
     }
@@ -125,8 +143,8 @@ def _note(said: Lines, message: dict[str, Any], _now_s: float) -> bool:
 
 def _finish(said: Lines, message: dict[str, Any], now_s: float) -> bool:
     said.finish = {
-        "time": _moment(message, now_s),
-        "exit_code": _whole(message.get("exit_code")),
+        "time": moment(message, now_s),
+        "exit_code": whole(message.get("exit_code")),
         "reason": text(message.get("reason"), MAX_NAME_CHARS),
     }
     return True
@@ -168,18 +186,21 @@ def _as_text(value: Any) -> str:
     return clean(plain)[:MAX_TEXT_CHARS]
 
 
-def _number(value: Any) -> float | None:
+def number(value: Any) -> float | None:
+    """A number, or what one of the three words means; None for anything else."""
     if isinstance(value, (int, float)):
         return float(value)
     return _WORDS.get(value) if isinstance(value, str) else None
 
 
-def _whole(value: Any) -> int | None:
+def whole(value: Any) -> int | None:
+    """A whole number of 64 bits; None for anything else."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return value if type(value) is int and value in _INT64 else None
 
 
-def _moment(message: dict[str, Any], now_s: float) -> float:
+def moment(message: dict[str, Any], now_s: float) -> float:
+    """The line's time in seconds since 1970; now if it tells none."""
     at = message.get("time")
     return float(at) if isinstance(at, (int, float)) and 0 <= at <= MAX_TIME_S else now_s

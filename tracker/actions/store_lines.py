@@ -6,6 +6,7 @@ import uuid
 from datetime import datetime, timezone
 
 from tracker.actions.read_lines import Lines, read_lines
+from tracker.actions.store_things import store_things
 from tracker.errors import BadInput
 from tracker.events import MAX_LINE_BYTES, JobFolder
 from tracker.store import experiments, params, runs, series, writers
@@ -37,6 +38,9 @@ def store_lines(
     if offset_bytes != writer.offset_bytes or not end:
         return writer.offset_bytes
     said = read_lines(raw[:end], now_s=now.timestamp(), next_step=writer.next_step)
+    first_offset_bytes, now_s = writer.offset_bytes, now.timestamp()
+    told = store_things(session, writer, said.things, first_offset_bytes=first_offset_bytes, now_s=now_s)
+    said.notes.update(list(told.items())[:MOST_NOTES])
     writer.offset_bytes += end
     writer.next_step = said.next_step
     writer.rejected_lines += said.rejected

@@ -53,6 +53,39 @@ def set_tags(tags: Mapping[str, Any]) -> None:
     _attached().set_tags(tags)
 
 
+def log_artifact(path: Any, name: str | None = None, copy: bool = False, step: int | None = None) -> None:
+    """Register a file or a folder of the run where it lies, with its size, time and sha256; nothing is copied.
+
+    With `copy` its content is also kept in `$TRACKER_ARTIFACTS` (a folder or `s3://bucket/prefix`) when this returns:
+    each content once, whole or not at all; a copy that was broken off goes on where it was (docs/artifacts.md).
+    """
+    _attached().log_artifact(path, name, copy, step)
+
+
+def log_image(name: str, image: Any, step: int | None = None) -> None:
+    """Log a picture: the path or the bytes of a PNG, JPEG, WebP or GIF, a Pillow image, or an array.
+
+    An array (numpy, torch) is height x width, alone or with 1, 3 or 4 channels last or first: integers from 0 to 255 or
+    floats from 0 to 1. Without `step` it belongs to the step logged last.
+    """
+    _attached().log_image(name, image, step)
+
+
+def log_figure(name: str, figure: Any, step: int | None = None) -> None:
+    """Log a matplotlib figure as it looks now."""
+    _attached().log_figure(name, figure, step)
+
+
+def log_histogram(name: str, values: Any, step: int | None = None, bins: int = 64) -> None:
+    """Log how numbers (a list, an array, a tensor) are spread over equal bins; NaN and infinities are counted apart."""
+    _attached().log_histogram(name, values, step, bins)
+
+
+def log_table(name: str, columns: Any, rows: Any = None, step: int | None = None) -> None:
+    """Log a table: columns and rows, or instead a list of dictionaries, a dictionary of columns, or a data frame."""
+    _attached().log_table(name, columns, rows, step)
+
+
 def finish(exit_code: int = 0, reason: str | None = None) -> None:
     """Say that the script is done with its run. Optional: the end of the process says so too."""
     global _current

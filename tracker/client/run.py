@@ -54,6 +54,21 @@ class NoRun:
     def note(self, key: str, reason: str) -> None:
         """Keep nothing."""
 
+    def log_artifact(self, path: Any, name: str | None = None, copy: bool = False, step: int | None = None) -> None:
+        """Keep nothing."""
+
+    def log_image(self, name: str, image: Any, step: int | None = None) -> None:
+        """Keep nothing."""
+
+    def log_figure(self, name: str, figure: Any, step: int | None = None) -> None:
+        """Keep nothing."""
+
+    def log_histogram(self, name: str, values: Any, step: int | None = None, bins: int = 64) -> None:
+        """Keep nothing."""
+
+    def log_table(self, name: str, columns: Any, rows: Any = None, step: int | None = None) -> None:
+        """Keep nothing."""
+
     def finish(self, exit_code: int, reason: str | None) -> None:
         """Keep nothing."""
 
@@ -76,6 +91,7 @@ class Run:
         self.attempt = job.restart_count + 1 if job else 1
         self.spool = place.folder
         self.step: int | None = None
+        self._is_finished = False
         self._is_mine = not place.joined  # outside Slurm only the process that began a run may end it
         self._dropped_lines = 0
         self._look_at_s = 0.0
@@ -121,6 +137,8 @@ class Run:
 
     def tell(self, event: Mapping[str, Any]) -> None:
         """Append an event of docs/spool.md, `{"event": kind, …}`, with the time of now where it says none."""
+        if self._is_finished:
+            return  # work in the background came too late
         try:
             self._write({"time": time.time(), **event})
         except Exception as problem:  # the outermost place, as in `log`
@@ -135,6 +153,35 @@ class Run:
         except Exception:  # telling of trouble makes none; stderr has it
             pass
 
+    def log_artifact(self, path: Any, name: str | None = None, copy: bool = False, step: int | None = None) -> None:
+        """Register a file or folder, or copy it. See `tracker.log_artifact`."""
+        self._tell_beside("artifact", name or path, path, name, copy, step)
+
+    def log_image(self, name: str, image: Any, step: int | None = None) -> None:
+        """Log a picture. See `tracker.log_image`."""
+        self._tell_beside("image", name, name, image, step)
+
+    def log_figure(self, name: str, figure: Any, step: int | None = None) -> None:
+        """Log a matplotlib figure. See `tracker.log_figure`."""
+        self._tell_beside("figure", name, name, figure, step)
+
+    def log_histogram(self, name: str, values: Any, step: int | None = None, bins: int = 64) -> None:
+        """Log how numbers are spread. See `tracker.log_histogram`."""
+        self._tell_beside("histogram", name, name, values, bins, step)
+
+    def log_table(self, name: str, columns: Any, rows: Any = None, step: int | None = None) -> None:
+        """Log rows and columns. See `tracker.log_table`."""
+        self._tell_beside("table", name, name, columns, rows, step)
+
+    def _tell_beside(self, kind: str, name: Any, *given: Any) -> None:
+        try:
+            from tracker.client import beside  # noqa: PLC0415  # most runs log numbers only, and start the quicker
+
+            getattr(beside, kind)(self, *given)
+        except Exception as problem:  # the outermost place, as in `log`
+            said = str(problem) if type(problem).__name__ == "Unusable" else f"{type(problem).__name__}: {problem}"
+            self.note(f"{kind} {encode.clean(name)}", said)
+
     def finish(self, exit_code: int, reason: str | None) -> None:
         """Say that the script is done, and close the file."""
         if self._file.fd < 0:
@@ -143,6 +190,7 @@ class Run:
             self.tell({"event": "finish", "exit_code": exit_code, "reason": reason})
         if self._is_mine and self._env.get("TRACKER_SPOOL") == self.spool:
             del self._env["TRACKER_SPOOL"]
+        self._is_finished = True
         self._file.close()
 
     def forked(self) -> None:

@@ -70,7 +70,7 @@ class SpoolFile:
 
     def __init__(self, folder: str, writer: str, *, shared: bool = False) -> None:
         """Make the file, or with `shared` go on with one that an earlier process of this user made. Raises OSError."""
-        _make_private(folder)
+        make_private(folder)
         self.writer = writer
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | (0 if shared else os.O_EXCL)
         self.fd = os.open(f"{folder}/{writer}.jsonl", flags, 0o600)
@@ -109,15 +109,15 @@ class SpoolFile:
         return size > 0 and os.pread(self.fd, 1, size - 1) != b"\n"
 
 
-def _make_private(folder: str) -> None:
+def make_private(folder: str) -> None:
     """Make a folder and those above it, for this user alone: os.makedirs would leave those above to the umask."""
     try:
         os.mkdir(folder, 0o700)
     except FileExistsError:
         pass
     except FileNotFoundError:
-        _make_private(os.path.dirname(folder))
-        os.mkdir(folder, 0o700)
+        make_private(os.path.dirname(folder))
+        make_private(folder)  # another process may be making it at the same moment
 
 
 def new_spool_file(env: Mapping[str, str]) -> tuple[Place, SpoolFile]:

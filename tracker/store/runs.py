@@ -19,11 +19,13 @@ from tracker.store.search import conditions
 from tracker.store.search.language import Condition, Order
 from tracker.store.search.orders import NEWEST_FIRST, Sorted
 from tracker.store.tables import (
+    Artifact,
     Attempt,
     Experiment,
     Gpu,
     HookEvent,
     Log,
+    Medium,
     Note,
     Param,
     Run,
@@ -35,7 +37,7 @@ from tracker.store.tables import (
 
 CLOCK_SLACK = timedelta(seconds=2)
 """How far the clocks of nodes and controller may differ; Slurm's times are whole seconds, too."""
-_CHILDREN = (Attempt, Gpu, Param, Tag, Note, Summary, Segment, Writer, Log, HookEvent)
+_CHILDREN = (Attempt, Gpu, Param, Tag, Note, Summary, Segment, Writer, Log, Artifact, Medium, HookEvent)
 _DETAILS = (
     selectinload(Run.params),
     selectinload(Run.tags),

@@ -230,6 +230,51 @@ class Log(Table):
     problem: Mapped[str | None] = mapped_column(Text)
 
 
+class Artifact(Table):
+    """A file or a folder that a run made. `id` is the client's; `file_count` and `files` are of a folder only.
+
+    `copied_to`: the store that keeps a copy by the digest. `problem`: why there is no digest.
+    """
+
+    __tablename__ = "artifacts"
+    __table_args__ = (Index("ix_artifacts_logged", "run_id", "logged_at"),)
+    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    name: Mapped[str] = mapped_column(Text)
+    path: Mapped[str] = mapped_column(Text)
+    size_bytes: Mapped[int]
+    modified_at: Mapped[datetime | None]
+    logged_at: Mapped[datetime]
+    step: Mapped[int | None]
+    sha256: Mapped[str | None] = mapped_column(String(64))
+    copied_to: Mapped[str | None] = mapped_column(Text)
+    problem: Mapped[str | None] = mapped_column(Text)
+    file_count: Mapped[int | None]
+    files: Mapped[list[dict[str, Any]]] = mapped_column(types.JSON, default=list, deferred=True)
+
+
+class Medium(Table):
+    """An image as it came, or a histogram or table as JSON: a line at `offset_bytes` of a writer's file."""
+
+    __tablename__ = "media"
+    __table_args__ = (Index("ix_media_shown", "run_id", "kind", "name", "step"),)
+    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
+    writer: Mapped[str] = mapped_column(String(64), primary_key=True)
+    offset_bytes: Mapped[int] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(String(16))
+    name: Mapped[str] = mapped_column(String(512))
+    step: Mapped[int]
+    logged_at: Mapped[datetime]
+    size_bytes: Mapped[int]
+    content_type: Mapped[str] = mapped_column(String(32))
+    content: Mapped[bytes] = mapped_column(deferred=True)
+
+    @property
+    def id(self) -> str:
+        """How it is called within its run."""
+        return f"{self.writer}.{self.offset_bytes}"
+
+
 class HookEvent(Table):
     """A hook's event that was applied, so that a repetition changes nothing."""
 

@@ -1,0 +1,39 @@
+"""Store the artifacts and media that lines of a spool file tell of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tracker.actions.read_lines import MAX_NAME_CHARS, Thing, text
+from tracker.actions.read_things import BadLine, read_artifact, read_medium
+from tracker.store import artifacts, media
+from tracker.store.database import Session
+from tracker.store.tables import Writer
+
+
+def store_things(
+    session: Session, writer: Writer, things: Sequence[Thing], *, first_offset_bytes: int, now_s: float
+) -> dict[str, str]:
+    """Store what lines tell that begin at `first_offset_bytes` of the writer's file, once for each place in it.
+
+    The answer says by name what could not be kept, and why.
+    """
+    notes: dict[str, str] = {}
+    found: dict[str, list[dict[str, Any]]] = {"artifact": [], "media": []}
+    for message, offset_bytes, step in things:
+        event = message["event"]
+        try:
+            if event == "artifact":
+                found[event].append(read_artifact(message, now_s))
+            else:
+                row = read_medium(message, now_s, step)
+                found[event].append({"writer": writer.name, "offset_bytes": first_offset_bytes + offset_bytes, **row})
+        except BadLine as problem:
+            notes[text(message.get("name"), MAX_NAME_CHARS) or event] = str(problem)
+    if artifacts.put(session, writer.run_id, found["artifact"]):
+        notes["artifacts"] = f"the run has {artifacts.MOST_ARTIFACTS} already"
+    if media.add(session, writer.run_id, found["media"]):
+        most = f"{media.MOST_MEDIA} or {media.MOST_BYTES // 1024**2} MiB of them"
+        notes["images, histograms and tables"] = f"a run may have {most}; what came later is not kept"
+    return notes
