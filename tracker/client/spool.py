@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+from contextlib import suppress
 from typing import Iterator, Mapping, NamedTuple
 
 from tracker.client.identity import Job, slurm_job
@@ -111,13 +112,12 @@ class SpoolFile:
 
 def make_private(folder: str) -> None:
     """Make a folder and those above it, for this user alone: os.makedirs would leave those above to the umask."""
-    try:
-        os.mkdir(folder, 0o700)
-    except FileExistsError:
-        pass
-    except FileNotFoundError:
-        make_private(os.path.dirname(folder))
-        make_private(folder)  # another process may be making it at the same moment
+    with suppress(FileExistsError):  # another process may be making it at the same moment
+        try:
+            os.mkdir(folder, 0o700)
+        except FileNotFoundError:
+            make_private(os.path.dirname(folder))
+            os.mkdir(folder, 0o700)
 
 
 def new_spool_file(env: Mapping[str, str]) -> tuple[Place, SpoolFile]:
