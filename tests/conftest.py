@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -51,20 +52,57 @@ def postgres() -> Iterator[Postgres]:
     server.remove()
 
 
+class Templates:
+    """Databases with our tables, made once a session: making the tables takes longer than most tests."""
+
+    def __init__(self, folder: Path, postgres: Callable[[], Postgres]) -> None:
+        self._sqlite = folder / "tables.db"
+        self._postgres = postgres
+        self._postgres_url = ""
+
+    def sqlite(self, path: Path) -> None:
+        if not self._sqlite.exists():
+            _make_tables(f"sqlite:///{self._sqlite}")
+        shutil.copyfile(self._sqlite, path)
+
+    def postgres(self) -> str:
+        if not self._postgres_url:
+            self._postgres_url = self._postgres().new_database()
+            _make_tables(self._postgres_url)
+        return self._postgres().new_database(self._postgres_url)
+
+
+def _make_tables(url: str) -> None:
+    database = Database(url)
+    database.upgrade()
+    database.close()
+
+
+@pytest.fixture(scope="session")
+def templates(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Templates:
+    return Templates(tmp_path_factory.mktemp("templates"), lambda: request.getfixturevalue("postgres"))
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty database: every test that takes this runs on both."""
+def database_url(request: pytest.FixtureRequest, tmp_path: Path, templates: Templates) -> Iterator[str]:
+    """A database, empty unless the test takes `db`, too: every test that takes this runs on both kinds."""
+    has_tables = "db" in request.fixturenames
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'tracker.db'}"
-    url: str = request.getfixturevalue("postgres").new_database()
-    return url
+        path = tmp_path / "tracker.db"
+        if has_tables:
+            templates.sqlite(path)
+        yield f"sqlite:///{path}"
+        return
+    server: Postgres = request.getfixturevalue("postgres")
+    url = templates.postgres() if has_tables else server.new_database()
+    yield url
+    server.drop(url)
 
 
 @pytest.fixture
 def db(database_url: str) -> Iterator[Database]:
     """A database with our tables."""
     database = Database(database_url)
-    database.upgrade()
     yield database
     database.close()
 
