@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 import re
 import sys
-from typing import Any, Mapping, NamedTuple
+from typing import Any, Mapping, NamedTuple, Sequence
 
 _ARGV_MOST_CHARS = 16_000
+# What has none of this is harmless, as most command lines are; what hides secrets takes 4 ms to load.
+_MAY_HOLD_A_SECRET = re.compile(
+    r"(?i)token|secret|pass|pwd|key|cred|auth|bearer|jwt|sign|cookie|-u|@|[A-Za-z0-9_+/=-]{16}"
+)
 
 
 class Job(NamedTuple):
@@ -50,8 +54,8 @@ def writer_header(env: Mapping[str, str], time_s: float, run_id: str | None) -> 
         "restart_count": job.restart_count if job else None,
         "run": run_id,
         "user": env.get("SLURM_JOB_USER") or env.get("USER") or env.get("LOGNAME"),
-        "argv": _argv(),
-        "cwd": _working_folder(),
+        "argv": arguments(getattr(sys, "argv", [])),
+        "cwd": working_folder(),
         "python": sys.version.split()[0],
     }
     return {key: value for key, value in header.items() if value is not None}
@@ -70,18 +74,24 @@ def process_identity(pid: int) -> str | None:
         return None
 
 
-def _argv() -> list[str]:
+def arguments(argv: Sequence[str]) -> list[str]:
+    """Return a command line without what looks like a secret, and cut where it is very long."""
     kept, room = [], _ARGV_MOST_CHARS
-    for argument in getattr(sys, "argv", []):
+    for argument in argv:
         argument = str(argument)[:room]
         room -= len(argument)
         kept.append(argument)
         if not room:
             break
-    return kept
+    if not any(map(_MAY_HOLD_A_SECRET.search, kept)):
+        return kept
+    from tracker.client import redact  # noqa: PLC0415
+
+    return redact.arguments(kept)
 
 
-def _working_folder() -> str | None:
+def working_folder() -> str | None:
+    """Return the folder this process is in; None when it is gone."""
     try:
         return os.getcwd()
     except OSError:

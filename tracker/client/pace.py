@@ -1,0 +1,74 @@
+"""How the background thread of a training script works: little at a time, and not for ever.
+
+Python runs one thread at a time, so whoever computes in the background holds up the training. After each slice of half
+a millisecond the thread sleeps four times as long as it worked.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+import time
+
+SLICE_S = 0.0005
+REST = 4
+
+
+class OutOfTime(Exception):
+    """What was to be found out takes longer than it is worth."""
+
+
+class Pace:
+    """Counts the work of one job in the background, in seconds, and makes its pauses; none once the script is over."""
+
+    def __init__(self, work_s: float = 5.0) -> None:
+        self.left_s = work_s
+        self._since_s = time.perf_counter()
+
+    def step(self) -> None:
+        """Say that a small piece of work is done; sleeps when it is time to. Raises OutOfTime."""
+        worked_s = time.perf_counter() - self._since_s
+        if worked_s < SLICE_S:
+            return
+        self.left_s -= worked_s
+        if self.left_s <= 0:
+            raise OutOfTime
+        if threading.main_thread().is_alive():
+            time.sleep(min(worked_s * REST, 0.05))
+        self._since_s = time.perf_counter()
+
+
+def read_plain(path: str | bytes, most_bytes: int, pace: Pace, *, follow: bool = True) -> bytes:
+    """Read a whole file that is a plain one: no pipe, no device, no endless one, and with `follow=False` no link.
+
+    Raises OSError with the reason when it is something else or longer than `most_bytes`.
+    """
+    fd = open_plain(path, follow=follow)
+    try:
+        if os.fstat(fd).st_size > most_bytes:
+            raise OSError(f"it is longer than {most_bytes} bytes")
+        pieces, room = [], most_bytes
+        while room:
+            piece = os.read(fd, min(room, 1 << 18))
+            pace.step()
+            if not piece:
+                break
+            pieces.append(piece)
+            room -= len(piece)
+        return b"".join(pieces)
+    finally:
+        os.close(fd)
+
+
+def open_plain(path: str | bytes, *, follow: bool = True) -> int:
+    """Open a plain file for reading, never waiting for it. Raises OSError when it is something else."""
+    # Looked at before it is opened: opening is all that some devices wait for.
+    status = os.stat(path) if follow else os.lstat(path)
+    if stat.S_ISREG(status.st_mode):
+        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY | (0 if follow else os.O_NOFOLLOW)
+        fd = os.open(path, flags)
+        if stat.S_ISREG(os.fstat(fd).st_mode):
+            return fd
+        os.close(fd)
+    raise OSError("it is no plain file")
