@@ -10,7 +10,9 @@ THREADS = "import os\ndef threads(): return len(os.listdir('/proc/self/task'))\n
 
 
 def run(scripts: Scripts, code: str) -> str:
-    return scripts.run("import os, sys, time\nfrom tracker.client import worker\n" + THREADS + code).stdout
+    return scripts.run(
+        "import os, sys, time\nfrom tracker.client import worker\n" + THREADS + code, TRACKER_CAPTURE="off"
+    ).stdout
 
 
 def test_logging_needs_no_thread_and_background_work_one(scripts: Scripts) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 import sys
-import sysconfig
 import time
 from contextlib import suppress
 from typing import Any, Callable, Mapping
@@ -25,6 +24,7 @@ MOST_IN_FOLDER = 5000
 MOST_PROCESSES = 3000
 MOST_ANCESTORS = 32
 _SCRIPT = "/slurm_script"
+_Finder = Callable[[Mapping[str, str], Pace], Any]
 _DISTRIBUTION = re.compile(
     r"([A-Za-z0-9][A-Za-z0-9._]*)(?:-([A-Za-z0-9][A-Za-z0-9.!+_]*))?(?:-py[0-9.]+)?\.(?:dist-info|egg-info|egg-link|egg)\Z"
 )
@@ -32,19 +32,12 @@ _NOTHING: tuple[Any, ...] = (None, "", [], {})
 _CONTAINER_FILES = (("/.singularity.d", "singularity"), ("/.dockerenv", "docker"), ("/run/.containerenv", "podman"))
 
 
-def wanted(env: Mapping[str, str], rank: int, run: str) -> bool:
-    """Say whether this process is one to capture: rank 0, and not started from one that was captured for this run."""
-    if env.get("TRACKER_CAPTURE", "").lower() in ("off", "0", "no", "false") or rank != 0:
-        return False
-    if env.get("TRACKER_CAPTURED") == run:
-        return False
-    multiprocessing = sys.modules.get("multiprocessing.process")
-    return getattr(multiprocessing, "parent_process", lambda: None)() is None
+def line(env: Mapping[str, str], code_folders: list[str], pace: Pace) -> bytes:
+    """Return the line of the spool that tells everything, never longer than a line may be.
 
-
-def line(env: Mapping[str, str], pace: Pace) -> bytes:
-    """Return the line of the spool that tells everything; shorter than a line may be at most."""
-    event = facts(env, pace)
+    The repository of the first of `code_folders` that lies in one is the code's.
+    """
+    event = facts(env, code_folders, pace)
     for too_long in (None, "diff", "packages", "script", "env", "modules", "argv"):
         git_facts = event.get("git") or {}
         if too_long == "diff" and git_facts.pop("diff", None) is None:
@@ -59,7 +52,7 @@ def line(env: Mapping[str, str], pace: Pace) -> bytes:
     return encode.line_of({"event": "capture", "time": event["time"], "notes": ["what was found is too long"]})
 
 
-def facts(env: Mapping[str, str], pace: Pace) -> dict[str, Any]:
+def facts(env: Mapping[str, str], code_folders: list[str], pace: Pace) -> dict[str, Any]:
     """Find everything out; what is unknown is left out."""
     job = slurm_job(env)
     event: dict[str, Any] = {
@@ -69,7 +62,8 @@ def facts(env: Mapping[str, str], pace: Pace) -> dict[str, Any]:
         "attempt": job.restart_count + 1 if job else 1,
     }
     notes: list[str] = []
-    for name, find in _FACTS.items():
+    finders: dict[str, _Finder] = {**_FACTS, "git": lambda _env, pace: git.describe(code_folders, pace)}
+    for name, find in finders.items():
         try:
             value = find(env, pace)
         except OutOfTime:
@@ -91,13 +85,6 @@ def _argv(_env: Mapping[str, str], pace: Pace) -> list[str]:
     return arguments(getattr(sys, "argv", []))
 
 
-def _git(_env: Mapping[str, str], pace: Pace) -> dict[str, Any] | None:
-    script = getattr(sys.modules.get("__main__"), "__file__", None)
-    folders = [os.path.dirname(os.path.abspath(script))] if isinstance(script, str) else []
-    here = working_folder()
-    return git.describe([*folders, here] if here else folders, pace)
-
-
 def _python(_env: Mapping[str, str], _pace: Pace) -> dict[str, Any]:
     return {
         "version": sys.version.split()[0],
@@ -110,7 +97,7 @@ def _python(_env: Mapping[str, str], _pace: Pace) -> dict[str, Any]:
 def _packages(_env: Mapping[str, str], pace: Pace) -> list[str]:
     """Return `name==version` of what is installed for this interpreter, by the names of folders alone, sorted."""
     found: dict[str, str] = {}
-    standard = sysconfig.get_paths()["stdlib"]
+    standard = os.path.dirname(os.__file__)
     for folder in list(sys.path)[:MOST_FOLDERS]:
         if not isinstance(folder, str) or folder == standard:
             continue
@@ -230,7 +217,7 @@ def _slurm_script(pid: int, job_id: int) -> str | None:
     return None
 
 
-_FACTS: dict[str, Callable[[Mapping[str, str], Pace], Any]] = {
+_FACTS: dict[str, _Finder] = {
     "argv": _argv,
     "cwd": lambda _env, _pace: working_folder(),
     "python": _python,
@@ -242,5 +229,4 @@ _FACTS: dict[str, Callable[[Mapping[str, str], Pace], Any]] = {
     "env": lambda env, _pace: redact.variables(env),
     "script": _script,
     "packages": _packages,
-    "git": _git,
 }

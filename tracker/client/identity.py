@@ -36,6 +36,24 @@ def whole_number(text: str | None) -> int | None:
     return int(text) if text is not None and text.isdigit() and text.isascii() else None
 
 
+def code_folders() -> list[str]:
+    """Return where the code of this process may lie, likeliest first: beside its script, then the working folder."""
+    # To be asked while the script runs: Python forgets its file in the end.
+    script = getattr(sys.modules.get("__main__"), "__file__", None)
+    beside = os.path.dirname(os.path.abspath(script)) if isinstance(script, str) else None
+    return [folder for folder in (beside, working_folder()) if folder]
+
+
+def is_captured(env: Mapping[str, str], run: str) -> bool:
+    """Say whether this process is one to capture: rank 0, and no part of one that was captured for this run."""
+    if env.get("TRACKER_CAPTURE") == "off" or env.get("TRACKER_CAPTURED") == run:
+        return False
+    if any(whole_number(env.get(rank)) for rank in ("SLURM_PROCID", "RANK")):
+        return False
+    processes = sys.modules.get("multiprocessing.process")
+    return processes is None or processes.parent_process() is None
+
+
 def writer_header(env: Mapping[str, str], time_s: float, run_id: str | None) -> dict[str, Any]:
     """Return the first line of a writer's file: who writes it, where and from which program."""
     job = slurm_job(env)

@@ -171,9 +171,11 @@ def _hidden_run(found: re.Match[str]) -> str:
     before = found.string[max(0, found.start() - 8) : found.start()].lower()
     if _DEVICE.match(run) or before.endswith(("sha256:", "sha512:", "sha1:", "sha256-", "sha512-", "md5:")):
         return run
-    if run.startswith(("sha256", "sha512")) or run.count("/") * 12 > len(run):
+    if run.startswith(("sha256", "sha512")):
         return run
-    return HIDDEN if _is_random(run) else run
+    if run.count("/") * 12 <= len(run) and _is_random(run):
+        return HIDDEN
+    return "/".join(HIDDEN if len(part) >= 20 and _is_random(part) else part for part in run.split("/"))
 
 
 def _is_random(run: str) -> bool:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from contextlib import suppress
 from typing import Any, Mapping, MutableMapping
 
-from tracker.client import encode
-from tracker.client.identity import slurm_job, writer_header
+from tracker.client import encode, worker
+from tracker.client.identity import code_folders, is_captured, slurm_job, writer_header
 from tracker.client.spool import NoSpool, new_file, new_spool_file
 
 _LOOK_EVERY_S = 1.0
@@ -94,6 +95,7 @@ class Run:
         self._is_finished = False
         self._is_mine = not place.joined  # outside Slurm only the process that began a run may end it
         self._dropped_lines = 0
+        self._background_bytes = 0
         self._look_at_s = 0.0
         self._renew_at_s = 0.0
         self._begin()
@@ -104,6 +106,22 @@ class Run:
             self._env["TRACKER_SPOOL"] = self.spool  # so that the processes started from here join this run
         if self._env.get("TRACKER_EXPERIMENT"):
             self.describe(self._env["TRACKER_EXPERIMENT"], None)
+        self._capture_later()
+
+    def _capture_later(self) -> None:
+        name = f"{os.path.basename(self.spool)}/{self.attempt}"
+        if is_captured(self._env, name):
+            env = dict(self._env)
+            self._env["TRACKER_CAPTURED"] = name  # processes started from here are a part of this script
+            folders = code_folders()
+            worker.later(lambda: self._capture(env, folders), "capture")
+
+    def _capture(self, env: Mapping[str, str], folders: list[str]) -> None:
+        from tracker.client import capture, pace  # noqa: PLC0415  # in the background: they take 20 ms to load
+
+        line = capture.line(env, folders, pace.Pace(hurried=worker.is_awaited))
+        if self._file.fd >= 0:
+            self._append(line)
 
     def describe(self, experiment: str | None, name: str | None) -> None:
         """Name the run's experiment and the run; None changes nothing."""
@@ -200,8 +218,8 @@ class Run:
         self._dropped_lines = 0
 
     def written_bytes(self) -> int:
-        """Return how much this process has written, to see later whether it wrote more."""
-        return self._file.size_bytes()
+        """Return how much the script has written, to see later whether it wrote more; the background does not count."""
+        return self._file.size_bytes() - self._background_bytes
 
     def _log_closely(self, metrics: Any, step: Any, now_s: float) -> None:
         lines, refused = encode.points(metrics, step, now_s)
@@ -235,6 +253,8 @@ class Run:
             self._append(line)
 
     def _append(self, line: bytes) -> None:
+        if worker.is_here():
+            self._background_bytes += len(line)
         if not self._file.append(line):
             self._append_again(line)
 

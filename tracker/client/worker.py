@@ -34,8 +34,9 @@ class _Worker:
         self._queue: SimpleQueue[_Work] = SimpleQueue()  # unlike queue.Queue it may be used within itself
         self._periodic: list[_Periodic] = []
         self._starting = threading.Lock()  # taken once, by whoever starts the thread
-        self._thread: threading.Thread | None = None
+        self.thread: threading.Thread | None = None
         self._exit_left_s = EXIT_MOST_S
+        self.is_awaited = False
 
     def later(self, job: Job, what: str) -> bool:
         if self._queue.qsize() >= MOST_WAITING:
@@ -48,13 +49,15 @@ class _Worker:
         self.later(lambda: self._periodic.append(_Periodic(seconds, job, what)), what)
 
     def drain(self) -> bool:
-        if self._thread is None or self._thread is threading.current_thread():
+        if self.thread is None or self.thread is threading.current_thread():
             return True
         done = threading.Lock()
         done.acquire()
         self._queue.put(_Work(done.release, "drain"))
         began_s = time.monotonic()
+        self.is_awaited = True
         in_time = self._exit_left_s > 0 and done.acquire(timeout=self._exit_left_s)
+        self.is_awaited = False
         self._exit_left_s -= time.monotonic() - began_s
         return in_time
 
@@ -68,7 +71,7 @@ class _Worker:
             self._starting.release()
             report(what, f"no background thread: {problem}")
             return False
-        self._thread = thread
+        self.thread = thread
         return True
 
     def _work(self) -> None:
@@ -116,6 +119,16 @@ def later(job: Job, what: str) -> bool:
 def every(seconds: float, job: Job, what: str) -> None:
     """Do this in the background each so many seconds, as long as the process lives. What it raises becomes a note."""
     _worker.every(seconds, job, what)
+
+
+def is_here() -> bool:
+    """Say whether it is the background thread that asks."""
+    return _worker.thread is threading.current_thread()
+
+
+def is_awaited() -> bool:
+    """Say whether somebody waits in `drain` now: work that makes pauses, so as not to disturb, makes none then."""
+    return _worker.is_awaited
 
 
 def drain() -> bool:
