@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from tracker.actions.read_capture import attempt_of, read_capture
+
 MAX_NAME_CHARS = 500
 MAX_TEXT_CHARS = 20_000
 MAX_NESTING = 8
@@ -51,6 +53,7 @@ class Lines:
     params: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
+    capture: dict[str, Any] | None = None  # `time`, `attempt` and `content`
     finish: dict[str, Any] | None = None
     things: list[Thing] = field(default_factory=list)
     rejected: int = 0
@@ -141,6 +144,12 @@ def _note(said: Lines, message: dict[str, Any], _now_s: float) -> bool:
     return bool(key)
 
 
+def _capture(said: Lines, message: dict[str, Any], now_s: float) -> bool:
+    content = read_capture(message)
+    said.capture = {"time": _moment(message, now_s), "attempt": attempt_of(message), "content": content}
+    return True
+
+
 def _finish(said: Lines, message: dict[str, Any], now_s: float) -> bool:
     said.finish = {
         "time": moment(message, now_s),
@@ -157,6 +166,7 @@ _KINDS = {
     "params": _params,
     "tags": _tags,
     "note": _note,
+    "capture": _capture,
     "finish": _finish,
 }
 

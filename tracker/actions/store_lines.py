@@ -9,7 +9,7 @@ from tracker.actions.read_lines import Lines, read_lines
 from tracker.actions.store_things import store_things
 from tracker.errors import BadInput
 from tracker.events import MAX_LINE_BYTES, JobFolder
-from tracker.store import experiments, params, runs, series, writers
+from tracker.store import captures, experiments, params, runs, series, writers
 from tracker.store.database import Session
 from tracker.store.tables import Run, Writer
 
@@ -77,6 +77,8 @@ def _apply(session: Session, run: Run, writer: Writer, said: Lines, now: datetim
         said.notes[metric] = f"the run has {series.MOST_METRICS} metrics already"
     params.set_params(session, run.id, said.params)
     params.set_tags(session, run.id, said.tags)
+    if said.capture:
+        _keep_capture(session, run, writer, said)
     params.add_notes(session, run.id, said.notes)
     if said.experiment:
         runs.changes(run, experiment_id=experiments.named(session, said.experiment, now).id)
@@ -92,6 +94,17 @@ def _apply_header(run: Run, writer: Writer, said: Lines) -> None:
         started_at = datetime.fromtimestamp(header["time"], tz=timezone.utc)
         runs.changes(run, started_at=run.started_at or started_at, work_dir=header["cwd"], command=header["argv"])
         runs.changes(run, name=run.name or _script(header["argv"]))
+
+
+def _keep_capture(session: Session, run: Run, writer: Writer, said: Lines) -> None:
+    assert said.capture is not None
+    captured_at = datetime.fromtimestamp(said.capture["time"], tz=timezone.utc)
+    kept = captures.keep(
+        session, run.id, writer.name, captured_at=captured_at, attempt=said.capture["attempt"],
+        content=said.capture["content"],
+    )  # fmt: skip
+    if not kept:
+        said.notes["capture"] = f"the run has {captures.MOST_CAPTURES} captures already"
 
 
 def _script(argv: str | None) -> str | None:

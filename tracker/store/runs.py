@@ -21,6 +21,7 @@ from tracker.store.search.orders import NEWEST_FIRST, Sorted
 from tracker.store.tables import (
     Artifact,
     Attempt,
+    Capture,
     Experiment,
     Gpu,
     HookEvent,
@@ -37,7 +38,7 @@ from tracker.store.tables import (
 
 CLOCK_SLACK = timedelta(seconds=2)
 """How far the clocks of nodes and controller may differ; Slurm's times are whole seconds, too."""
-_CHILDREN = (Attempt, Gpu, Param, Tag, Note, Summary, Segment, Writer, Log, Artifact, Medium, HookEvent)
+_CHILDREN = (Attempt, Gpu, Param, Tag, Note, Summary, Segment, Writer, Log, Artifact, Medium, Capture, HookEvent)
 _DETAILS = (
     selectinload(Run.params),
     selectinload(Run.tags),

@@ -169,6 +169,21 @@ class Note(Table):
     reason: Mapped[str] = mapped_column(Text)
 
 
+class Capture(Table):
+    """What a script was when it started: what lists show of it, and `content`, all of it (see store/captures.py)."""
+
+    __tablename__ = "captures"
+    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
+    writer: Mapped[str] = mapped_column(String(64), primary_key=True)
+    captured_at: Mapped[datetime]
+    attempt: Mapped[int]
+    program: Mapped[str | None] = mapped_column(Text)
+    branch: Mapped[str | None] = mapped_column(Text)
+    commit: Mapped[str | None] = mapped_column(String(64))
+    dirty: Mapped[bool | None]
+    content: Mapped[bytes] = mapped_column(deferred=True)
+
+
 class Summary(Table):
     """What all points of a metric come to.
 

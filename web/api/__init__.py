@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from flask import Blueprint, Flask
 
-from web.api import cluster, experiments, ingest, runs
+from web.api import captures, cluster, experiments, ingest, runs
 
 
 def install(app: Flask) -> None:
     """Put the API into the application."""
     api = Blueprint("api", __name__, url_prefix="/api/v1")
-    for part in (experiments.experiments, runs.runs, cluster.cluster, ingest.ingest):
+    for part in (experiments.experiments, runs.runs, captures.captures, cluster.cluster, ingest.ingest):
         api.register_blueprint(part)
     app.register_blueprint(api)

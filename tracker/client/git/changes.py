@@ -14,11 +14,11 @@ import struct
 import sys
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Iterator, NamedTuple
+from typing import Any, NamedTuple
 
-from tracker.client.git.diff import unified
 from tracker.client.git.index import Entry, Index
 from tracker.client.git.objects import Objects, Unreadable, tree_entries
+from tracker.client.git.patch import MISSING, Version, written
 from tracker.client.git.repository import Repository, find
 from tracker.client.pace import OutOfTime, Pace, open_plain, read_plain
 
@@ -30,22 +30,11 @@ MOST_FILE_BYTES = 1 << 20  # of a file whose difference is shown
 MOST_HASHED_BYTES = 1 << 24  # of a file that must be read to know whether it changed
 MOST_TREE_BYTES = 1 << 22
 _LINK, _FOLDER, _SUBMODULE = 0o120000, 0o040000, 0o160000
-_NOTHING = bytes(20)
 _NEVER_TRACKED = re.compile(rb"(?:\.git|__pycache__|.*\.pyc|\.ipynb_checkpoints)\Z")
 _SECRET_FILE = re.compile(
     rb"(?i)(?:\.env(?:\..*)?|\.netrc|\.npmrc|\.pypirc|\.pgpass|\.htpasswd|id_(?:rsa|dsa|ecdsa|ed25519).*|kubeconfig"
     rb"|.*\.(?:pem|key|p12|pfx|jks|keystore|kdbx|ovpn)|.*(?:secret|credential|password|api_?key).*)\Z"
 )
-
-
-class Version(NamedTuple):
-    """A file as a commit, the index or the disk has it; mode 0 where it has none."""
-
-    mode: int
-    oid: bytes
-
-
-_MISSING = Version(0, _NOTHING)
 
 
 @dataclass
@@ -78,7 +67,7 @@ class Base(NamedTuple):
             if folder in self.as_staged:
                 return Version(entry.mode, entry.oid)
             if folder in self.folders or not folder:
-                return self.folders.get(folder, {}).get(entry.path, _MISSING)
+                return self.folders.get(folder, {}).get(entry.path, MISSING)
             folder = folder.rpartition(b"/")[0]
 
 
@@ -164,7 +153,7 @@ class Changes:
             for files in self._base.folders.values():
                 for path in sorted(files.keys() - tracked):
                     if files[path].mode != _SUBMODULE:
-                        self._changed(path, "D", files[path], _MISSING, b"")
+                        self._changed(path, "D", files[path], MISSING, b"")
         return tracked
 
     def _compare_one(self, entry: Entry, base: Version) -> None:
@@ -178,7 +167,7 @@ class Changes:
         status = self._status(entry.path)
         if status is None or stat.S_ISDIR(status.st_mode):
             if base.mode:
-                self._changed(entry.path, "D", base, _MISSING, b"")
+                self._changed(entry.path, "D", base, MISSING, b"")
             return
         kind = "U" if entry.unmerged else "M" if base.mode else "A"
         mode = self._mode(status, staged.mode or base.mode)
@@ -342,38 +331,6 @@ class Changes:
             self.found.untracked.append("…")
 
 
-def written(path: bytes, base: Version, disk: Version, old: bytes, new: bytes, pace: Pace) -> Iterator[bytes]:
-    """Yield the lines of a file's section of a diff."""
-    if base.mode and disk.mode and stat.S_IFMT(base.mode) != stat.S_IFMT(disk.mode):
-        yield from written(path, base, _MISSING, old, b"", pace)
-        yield from written(path, _MISSING, disk, b"", new, pace)
-        return
-    before, after = quoted(b"a/" + path), quoted(b"b/" + path)
-    yield b"diff --git %s %s\n" % (before, after)
-    if not base.mode:
-        yield b"new file mode %06o\n" % disk.mode
-    elif not disk.mode:
-        yield b"deleted file mode %06o\n" % base.mode
-    elif base.mode != disk.mode:
-        yield b"old mode %06o\nnew mode %06o\n" % (base.mode, disk.mode)
-    if base.oid != disk.oid:
-        same_mode = b" %06o" % base.mode if base.mode == disk.mode else b""
-        yield b"index %s..%s%s\n" % (base.oid.hex()[:12].encode(), disk.oid.hex()[:12].encode(), same_mode)
-    if old != new:
-        # A name with a space needs a tab behind it, or it ends at the space.
-        end = b"\t\n" if b" " in path else b"\n"
-        yield b"--- " + (before + end if base.mode else b"/dev/null\n")
-        yield b"+++ " + (after + end if disk.mode else b"/dev/null\n")
-        yield from unified(old, new, pace)
-
-
-def quoted(path: bytes) -> bytes:
-    """Return the path as git writes it: in quotes when it has bytes that would confuse."""
-    if not re.search(rb'[\x00-\x1f"\\\x7f-\xff]', path):
-        return path
-    return b'"' + re.sub(rb'[\x00-\x1f"\\\x7f-\xff]', lambda one: b"\\%03o" % one[0][0], path) + b'"'
-
-
 def shown(path: bytes) -> str:
     """Return the path as text; bytes that are no UTF-8 are replaced."""
     return path.decode("utf-8", "replace")
@@ -395,4 +352,6 @@ def _oid(content: bytes) -> bytes:
 
 def _sha1(content: bytes) -> Any:
     # Where only approved digests may protect something, this one must say that it protects nothing.
-    return hashlib.sha1(content, usedforsecurity=False) if sys.version_info >= (3, 9) else hashlib.sha1(content)
+    if sys.version_info >= (3, 9):
+        return hashlib.sha1(content, usedforsecurity=False)  # novm: asked for above
+    return hashlib.sha1(content)
