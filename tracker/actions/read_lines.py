@@ -146,7 +146,7 @@ def _note(said: Lines, message: dict[str, Any], _now_s: float) -> bool:
 
 def _capture(said: Lines, message: dict[str, Any], now_s: float) -> bool:
     content = read_capture(message)
-    said.capture = {"time": _moment(message, now_s), "attempt": attempt_of(message), "content": content}
+    said.capture = {"time": moment(message, now_s), "attempt": attempt_of(message), "content": content}
     return True
 
 
