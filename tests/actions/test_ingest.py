@@ -14,7 +14,7 @@ from tests.agent_side import ADMIN, NODE, Agent, hook, lines, points
 from tracker.actions.ingest import ingest
 from tracker.errors import BadManifest, Forbidden, NotFound
 from tracker.events import MAX_LINE_BYTES
-from tracker.store import logs, params, runs, series
+from tracker.store import charts, logs, params, runs, series
 from tracker.store.database import Database
 from tracker.store.identity import Identity
 from tracker.store.tables import Run
@@ -103,7 +103,7 @@ def test_values_come_back_as_they_were(db: Database) -> None:
     Agent(db).send(lines(JOB, *({"metrics": {"x": value}, "step": step} for step, value in enumerate(values))))
     run = only_run(db)
     with db.read() as session:
-        read = series.read(session, run.id, "x").y
+        read = charts.read(session, run.id, "x").curve.y.tolist()
     assert read[:3] == [0.1, -1e308, 5e-324]
     assert math.isnan(read[3])
     assert read[4:] == [math.inf, -math.inf, 3.0, 1.0]
@@ -113,7 +113,7 @@ def test_steps_count_on_when_none_is_given(db: Database) -> None:
     said = [{"metrics": {"x": 1}}, {"metrics": {"x": 2}, "step": 10}, {"metrics": {"x": 3}}]
     Agent(db).send(lines(JOB, *said))
     with db.read() as session:
-        assert series.read(session, only_run(db).id, "x").x == [0, 10, 11]
+        assert charts.read(session, only_run(db).id, "x").curve.x.tolist() == [0, 10, 11]
 
 
 def test_lines_that_are_none_of_ours_are_told_and_harm_nothing(db: Database) -> None:

@@ -55,20 +55,7 @@ def test_columns_come_back_exactly(points: list[tuple[int, int, float]]) -> None
     there = series.Points.of(steps, times_us, values)
     segment = Segment()
     series._fill(segment, there)
-    back = series._decode(segment)
+    back = series.unpack(segment.steps, segment.times, segment.values)
     assert back.steps.tolist() == list(steps)
     assert back.times_us.tolist() == list(times_us)
     assert back.values.tobytes() == np.array(values).tobytes()
-
-
-@settings(max_examples=200, deadline=None)
-@given(st.lists(st.floats(width=64), min_size=1, max_size=400), st.integers(4, 50))
-def test_a_thinned_curve_keeps_its_ends_and_extremes(values: list[float], most: int) -> None:
-    column = np.array(values)
-    kept = series._thin(column, most)
-    assert len(kept) <= most or len(kept) == len(values) <= most
-    assert (kept[0], kept[-1]) == (0, len(values) - 1)
-    assert (np.diff(kept) > 0).all()
-    if not np.isnan(column).all():
-        assert np.nanmin(column[kept]) == np.nanmin(column)
-        assert np.nanmax(column[kept]) == np.nanmax(column)

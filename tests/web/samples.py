@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from tracker.store import clusters, experiments, params, series
+from tracker.store import clusters, experiments, params, series, writers
 from tracker.store.tables import Attempt, Gpu, Log, Run, Writer
 
 SCRIPT = "<script>document.body.dataset.hacked = 1</script><img src=x onerror=alert(1)>"
@@ -69,15 +69,23 @@ def add_attempt(session: Session, run: Run, gpus: dict[str, list[int]], number: 
             )
 
 
-def log(session: Session, run: Run, metric: str, values: list[float], first_step: int = 0, every_s: float = 1) -> None:
-    """Points of a metric, one step each, the last one now or when the run ended."""
-    if session.get(Writer, (run.id, "w")) is None:
-        session.add(Writer(run_id=run.id, name="w"))
-        session.flush()
-    last = (run.ended_at or moment()).timestamp()
+def log(
+    session: Session, run: Run, metric: str, values: list[float], first_step: int = 0, every_s: float = 1,
+    *, rank: int = 0, restarts: int = 0, node: str = "n1", kind: str = writers.SCRIPT, ago_s: float = 0,
+) -> None:  # fmt: skip
+    """Points of a metric, one step each, the last one `ago_s` before now or before the run's end."""
+    name = f"w{rank}-{restarts}-{node}-{kind}"
+    writer = session.get(Writer, (run.id, name))
+    if writer is None:
+        writer = Writer(run_id=run.id, name=name, rank=rank, restarts=restarts, node=node, kind=kind)
+        writer.first_step = first_step
+        session.add(writer)
+    writer.next_step = first_step + len(values)
+    session.flush()
+    last = (run.ended_at or moment()).timestamp() - ago_s
     times = [round((last - (len(values) - index) * every_s) * 1e6) for index in range(len(values))]
     steps = list(range(first_step, first_step + len(values)))
-    series.append(session, run.id, "w", {metric: series.Points.of(steps, times, values)})
+    series.append(session, writer, {metric: series.Points.of(steps, times, values)})
 
 
 def curves(session: Session, run: Run, count: int, seed: int = 1) -> None:

@@ -58,6 +58,7 @@ def test_numbers_that_are_not_finite_are_words(server: Server) -> None:
     series = server.ask(f"/api/v1/runs/{run.id}/series?metric=loss", token=token).json
     assert series == {
         "metric": "loss", "x": [0, 1, 2], "y": ["Infinity", "-Infinity", "NaN"], "count": 3, "downsampled": False,
+        "hidden": 0,
     }  # fmt: skip
 
 

@@ -17,6 +17,8 @@ MAX_TEXT_CHARS = 20_000
 MAX_NESTING = 8
 MOST_KEYS = 2000  # params or tags of one line
 MAX_TIME_S = 253_402_300_799  # the end of the year 9999
+MAX_RANK = 2**31
+MAX_RESTARTS = 1_000_000
 _INT64 = range(-(2**63), 2**63)
 _WORDS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
@@ -43,9 +45,15 @@ class Thing(NamedTuple):
 
 @dataclass
 class Lines:
-    """What some lines say. `next_step` is the step of the next points that name none."""
+    """What some lines say. `next_step` is the step of the next points that name none.
+
+    `first_step` is the step of the file's first points, None before them; `counted` says that they are among these
+    lines and name no step. `header` is only what stands before the first points.
+    """
 
     next_step: int
+    first_step: int | None = None
+    counted: bool = False
     columns: dict[str, Column] = field(default_factory=dict)
     header: dict[str, Any] = field(default_factory=dict)
     experiment: str | None = None
@@ -59,9 +67,9 @@ class Lines:
     rejected: int = 0
 
 
-def read_lines(raw: bytes, *, now_s: float, next_step: int) -> Lines:
+def read_lines(raw: bytes, *, now_s: float, next_step: int = 0, first_step: int | None = None) -> Lines:
     """Read whole lines; those not in our format are counted as rejected. `now_s` is for points without time."""
-    said = Lines(next_step)
+    said = Lines(next_step, first_step)
     offset_bytes = 0
     for line in raw.split(b"\n"):
         if line and not _taken(said, line, offset_bytes, now_s):
@@ -88,10 +96,13 @@ def _take(said: Lines, message: dict[str, Any], now_s: float) -> bool:
 
 
 def _points(said: Lines, message: dict[str, Any], now_s: float) -> bool:
-    step = whole(message["step"]) if message.get("step") is not None else said.next_step
+    counted = message.get("step") is None
+    step = said.next_step if counted else whole(message["step"])
     metrics = message.get("metrics")
     if step is None or not isinstance(metrics, dict):
         return False
+    if said.first_step is None:
+        said.first_step, said.counted = step, counted
     time_us = round(moment(message, now_s) * 1_000_000)
     for metric, value in flattened(metrics):
         figure = number(value)
@@ -107,9 +118,13 @@ def _points(said: Lines, message: dict[str, Any], now_s: float) -> bool:
 
 
 def _writer(said: Lines, message: dict[str, Any], now_s: float) -> bool:
+    if said.first_step is not None:
+        return True  # whose the points are is settled
     said.header = {
-        "node": text(message.get("node")),
-        "rank": whole(message.get("rank", 0)) or 0,
+        "node": text(message.get("node"), MAX_NAME_CHARS),
+        "rank": _count(message.get("rank"), MAX_RANK) or 0,
+        "restarts": _count(message.get("restart_count"), MAX_RESTARTS),
+        "kind": text(message.get("kind")),
         "time": moment(message, now_s),
         "argv": text(" ".join(str(one) for one in argv) if isinstance(argv := message.get("argv"), list) else None),
         "cwd": text(message.get("cwd")),
@@ -208,6 +223,11 @@ def whole(value: Any) -> int | None:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return value if type(value) is int and value in _INT64 else None
+
+
+def _count(value: Any, most: int) -> int | None:
+    figure = whole(value)
+    return figure if figure is not None and 0 <= figure <= most else None
 
 
 def moment(message: dict[str, Any], now_s: float) -> float:

@@ -37,17 +37,33 @@ def store_lines(
     end = raw.rfind(b"\n") + 1 or (len(raw) if len(raw) >= MAX_LINE_BYTES else 0)  # a line that long is rejected
     if offset_bytes != writer.offset_bytes or not end:
         return writer.offset_bytes
-    said = read_lines(raw[:end], now_s=now.timestamp(), next_step=writer.next_step)
+    said = _read(session, run, writer, raw[:end], now)
     first_offset_bytes, now_s = writer.offset_bytes, now.timestamp()
     told = store_things(session, writer, said.things, first_offset_bytes=first_offset_bytes, now_s=now_s)
     said.notes.update(list(told.items())[:MOST_NOTES])
     writer.offset_bytes += end
-    writer.next_step = said.next_step
     writer.rejected_lines += said.rejected
     if said.rejected:
         said.notes[f"file {writer_name}"] = f"{writer.rejected_lines} lines are not in our format"
     _apply(session, run, writer, said, now)
     return writer.offset_bytes
+
+
+def _read(session: Session, run: Run, writer: Writer, raw: bytes, now: datetime) -> Lines:
+    """Read lines; the first points settle in which attempt and as which rank the file is written."""
+    had_points = writer.first_step is not None
+    said = read_lines(raw, now_s=now.timestamp(), next_step=writer.next_step, first_step=writer.first_step)
+    if said.header:
+        header = said.header
+        writer.node, writer.rank, writer.restarts = header["node"], header["rank"], header["restarts"]
+        writer.kind = writers.MACHINE if header["kind"] == writers.MACHINE else writers.SCRIPT
+    if not had_points and said.first_step is not None:
+        if writer.restarts is None:
+            writer.restarts = writers.restarts_now(session, run)
+        if said.counted and (start := writers.goes_on_at(session, writer)):
+            said = read_lines(raw, now_s=now.timestamp(), next_step=start)
+    writer.first_step, writer.next_step = said.first_step, said.next_step
+    return said
 
 
 def run_of(session: Session, folder: JobFolder, at: datetime) -> Run | None:
@@ -67,13 +83,13 @@ def _registered(session: Session, folder: JobFolder, user: str | None, now: date
 
 
 def _apply(session: Session, run: Run, writer: Writer, said: Lines, now: datetime) -> None:
-    if said.header:
-        _apply_header(run, writer, said)
+    if said.header and run.cluster is None and writer.kind == writers.SCRIPT:
+        _describe(run, said)
     columns = {
         metric: series.Points.of(column.steps, column.times_us, column.values)
         for metric, column in said.columns.items()
     }
-    for metric in series.append(session, run.id, writer.name, columns)[:MOST_NOTES]:
+    for metric in series.append(session, writer, columns)[:MOST_NOTES]:
         said.notes[metric] = f"the run has {series.MOST_METRICS} metrics already"
     params.set_params(session, run.id, said.params)
     params.set_tags(session, run.id, said.tags)
@@ -87,13 +103,12 @@ def _apply(session: Session, run: Run, writer: Writer, said: Lines, now: datetim
         _finish(run, said.finish)
 
 
-def _apply_header(run: Run, writer: Writer, said: Lines) -> None:
+def _describe(run: Run, said: Lines) -> None:
+    """Say of a run outside Slurm what only its script knows."""
     header = said.header
-    writer.node, writer.rank = header["node"], header["rank"]
-    if run.cluster is None:
-        started_at = datetime.fromtimestamp(header["time"], tz=timezone.utc)
-        runs.changes(run, started_at=run.started_at or started_at, work_dir=header["cwd"], command=header["argv"])
-        runs.changes(run, name=run.name or _script(header["argv"]))
+    started_at = datetime.fromtimestamp(header["time"], tz=timezone.utc)
+    runs.changes(run, started_at=run.started_at or started_at, work_dir=header["cwd"], command=header["argv"])
+    runs.changes(run, name=run.name or _script(header["argv"]))
 
 
 def _keep_capture(session: Session, run: Run, writer: Writer, said: Lines) -> None:

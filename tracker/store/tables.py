@@ -185,9 +185,11 @@ class Capture(Table):
 
 
 class Summary(Table):
-    """What all points of a metric come to.
+    """What all points of a metric come to, of all ranks and attempts.
 
-    `last` is None for NaN, which SQLite cannot keep. Least, greatest and total are of finite values.
+    `last` is that of the newest attempt's lowest rank: `last_restarts`, `last_rank` and `last_time_us` (microseconds
+    since 1970) tell whose it is. It is None for NaN, which SQLite cannot keep. Least, greatest and total are of finite
+    values.
     """
 
     __tablename__ = "summaries"
@@ -195,6 +197,9 @@ class Summary(Table):
     metric: Mapped[str] = mapped_column(String(512), primary_key=True)
     last: Mapped[float | None]
     last_step: Mapped[int]
+    last_restarts: Mapped[int] = mapped_column(default=0)
+    last_rank: Mapped[int] = mapped_column(default=0)
+    last_time_us: Mapped[int] = mapped_column(default=0)
     min: Mapped[float | None]
     max: Mapped[float | None]
     total: Mapped[float]
@@ -217,7 +222,11 @@ class Segment(Table):
 
 
 class Writer(Table):
-    """A spool file: how far it is stored, and who writes it."""
+    """A spool file: how far it is stored, and who writes it.
+
+    `restarts`: Slurm's count of requeues before the attempt in which it is written. `first_step`: the step of its first
+    line of points. Both are None until it has points. `kind`: SCRIPT or MACHINE (see store/writers.py).
+    """
 
     __tablename__ = "writers"
     run_id: Mapped[str] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
@@ -227,6 +236,9 @@ class Writer(Table):
     rejected_lines: Mapped[int] = mapped_column(default=0)
     node: Mapped[str | None] = mapped_column(Text)
     rank: Mapped[int] = mapped_column(default=0)
+    kind: Mapped[str] = mapped_column(String(8), default="script")
+    restarts: Mapped[int | None]
+    first_step: Mapped[int | None]
 
 
 class Log(Table):

@@ -8,16 +8,23 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from datetime import datetime, timezone
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 
 from tracker.states import STATES
-from tracker.store import attempts, tables
+from tracker.store import attempts, charts, tables
 from tracker.store.experiments import ExperimentSummary
 from tracker.store.logs import LogTail
 from tracker.store.runs import Page
-from tracker.store.series import Series
 
 
 def _number(value: float) -> float | str:
@@ -68,7 +75,8 @@ class SeriesQuery(_Asked):
     metric: Key
     x: Literal["step", "time"] = "step"
     max_points: int = Field(1000, ge=2, le=100_000)
-    rank: int | None = Field(None, ge=0, le=2**31)
+    rank: Annotated[int, Field(ge=0, le=2**31)] | Literal["all", "mean"] | None = None
+    attempts: Literal["last", "all"] = "last"
 
 
 class LogQuery(_Asked):
@@ -271,19 +279,59 @@ class ExperimentList(BaseModel):
         return cls(items=[Experiment.model_validate(one) for one in found])
 
 
+class Line(BaseModel):
+    """One line of a chart: of a rank, or of a node's machine (`rank` is null), in an attempt; both null for a mean."""
+
+    rank: int | None
+    attempt: int
+    node: str | None
+    x: list[float]
+    y: list[Number]
+    count: int
+
+    @classmethod
+    def of(cls, line: charts.Line) -> Line:
+        """The line as the store has it."""
+        x, y = line.curve.x.tolist(), line.curve.y.tolist()
+        return cls(rank=line.rank, attempt=line.attempt, node=line.node, x=x, y=y, count=line.count)
+
+
 class Chart(BaseModel):
-    """A series: `x` are steps, or seconds since 1970; of `count` points fewer are here if `downsampled`."""
+    """A series: `x` are steps, or seconds since 1970; of `count` points fewer are here if `downsampled`.
+
+    `hidden`: so many points of earlier attempts were taken back by later ones; `attempts=all` shows them. Only a mean
+    has `min` and `max`, over so many `ranks`. `lines` come with `rank=all`, `attempts=all` and from machines.
+    """
 
     metric: str
     x: list[float]
     y: list[Number]
     count: int
     downsampled: bool
+    hidden: int
+    min: list[Number] | None = None
+    max: list[Number] | None = None
+    ranks: int | None = None
+    lines: list[Line] | None = None
+    lines_left_out: int | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_what_was_not_asked_for(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in dump(self).items() if value is not None}
 
     @classmethod
-    def of(cls, metric: str, series: Series) -> Chart:
-        """The series as the store has it."""
-        return cls(metric=metric, **series.__dict__)
+    def of(cls, metric: str, chart: charts.Chart) -> Chart:
+        """The chart as the store has it."""
+        curve = chart.curve
+        made = cls(
+            metric=metric, x=curve.x.tolist(), y=curve.y.tolist(), count=chart.count, downsampled=chart.downsampled,
+            hidden=chart.hidden, ranks=chart.ranks,
+        )  # fmt: skip
+        if curve.low is not None and curve.high is not None:
+            made.min, made.max = curve.low.tolist(), curve.high.tolist()
+        if chart.lines is not None:
+            made.lines, made.lines_left_out = [Line.of(line) for line in chart.lines], chart.lines_left_out
+        return made
 
 
 class LogEnd(BaseModel):

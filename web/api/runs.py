@@ -9,7 +9,7 @@ from flask.typing import ResponseReturnValue
 
 from tracker.errors import Conflict
 from tracker.states import LIVE_STATES
-from tracker.store import logs, params, series
+from tracker.store import charts, logs, params
 from tracker.store import runs as store
 from tracker.store.search import language
 from web.api.exchange import answer, read_body, read_query
@@ -80,8 +80,9 @@ def one_series(ident: str) -> ResponseReturnValue:
     asked = read_query(SeriesQuery)
     with db().read() as session:
         run = store.get(session, viewer(), ident)
-        found = series.read(
-            session, run.id, asked.metric, x=asked.x, max_points=asked.max_points, rank=asked.rank
+        found = charts.read(
+            session, run.id, asked.metric, x=asked.x, max_points=asked.max_points, rank=asked.rank,
+            attempts=asked.attempts,
         )  # fmt: skip
     return answer(Chart.of(asked.metric, found))
 

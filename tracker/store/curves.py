@@ -1,0 +1,106 @@
+"""Curves: points in the order of a chart's horizontal axis, thinned to what can be seen, and means over ranks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tracker.store.series import Floats, Ints, Points
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Points of a line: `x` ascending (steps, or seconds since 1970), `y`, and the range around it if it is a mean."""
+
+    x: Floats | Ints
+    y: Floats
+    low: Floats | None = None
+    high: Floats | None = None
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def thinned(self, max_points: int) -> Curve:
+        """At most so many points. The least and greatest values stay, and of a mean the limits of its range."""
+        if len(self) <= max_points:
+            return self
+        if self.low is None or self.high is None:
+            chosen = extremes(self.y, max_points)
+            return Curve(self.x[chosen], self.y[chosen])
+        starts = np.linspace(0, len(self) - 1, max_points).astype(np.int64)
+        low, high = np.fmin.reduceat(self.low, starts), np.fmax.reduceat(self.high, starts)
+        known = np.isfinite(self.y)
+        with np.errstate(invalid="ignore"):
+            mean = np.add.reduceat(np.where(known, self.y, 0.0), starts) / np.add.reduceat(known, starts)
+        return Curve(self.x[starts], mean, low, high)
+
+
+def ordered(points: Points, x: str) -> Curve:
+    """Points by time, or by step and then time."""
+    if x == "time":
+        points = points[np.argsort(points.times_us, kind="stable")]
+        return Curve(points.times_us / 1e6, points.values)
+    points = points[np.lexsort((points.times_us, points.steps))]
+    return Curve(points.steps, points.values)
+
+
+def extremes(values: Floats, max_points: int) -> Ints:
+    """Places of at most `max_points` values: first, last, and the least and greatest of equal buckets between them."""
+    count = len(values)
+    if count <= max_points:
+        return np.arange(count)
+    edges = np.linspace(1, count - 1, (max_points - 2) // 2 + 1).astype(np.int64)
+    chosen = {0, count - 1}
+    for start, end in zip(edges[:-1], edges[1:], strict=True):
+        piece = values[start:end]
+        if np.isnan(piece).all():
+            chosen.add(int(start))
+        else:
+            chosen.update((int(start + np.nanargmin(piece)), int(start + np.nanargmax(piece))))
+    return np.array(sorted(chosen))
+
+
+class Mean:
+    """Mean and range over ranks, by step. Of each rank counts its last value at a step; only finite ones count."""
+
+    def __init__(self) -> None:
+        self.steps: Ints = np.empty(0, np.int64)
+        self.sums = np.empty((len(_NEUTRAL), 0))
+
+    def add(self, points: Points) -> None:
+        """Take in the points of one more rank."""
+        points = points[np.lexsort((points.times_us, points.steps))]
+        points = points[np.flatnonzero(np.diff(points.steps, append=points.steps[-1:] + 1))]
+        if not np.array_equal(self.steps, points.steps):
+            self._make_room(points.steps)
+        at, finite = np.searchsorted(self.steps, points.steps), np.isfinite(points.values)
+        total, number, low, high, time_s, ranks = self.sums
+        values, known = points.values[finite], at[finite]
+        with np.errstate(over="ignore"):
+            total[known] += values
+        number[known] += 1
+        low[known], high[known] = np.minimum(low[known], values), np.maximum(high[known], values)
+        time_s[at] += points.times_us / 1e6
+        ranks[at] += 1
+
+    def _make_room(self, steps: Ints) -> None:
+        all_steps = np.union1d(self.steps, steps)
+        grown = np.repeat(_NEUTRAL, len(all_steps), axis=1)
+        grown[:, np.searchsorted(all_steps, self.steps)] = self.sums
+        self.steps, self.sums = all_steps, grown
+
+    def curve(self, x: str) -> Curve:
+        """What was taken in, over `step` or `time`."""
+        total, number, low, high, time_s, ranks = self.sums
+        known = number > 0
+        mean = np.full(len(total), np.nan)
+        np.divide(total, number, out=mean, where=known)
+        low, high = np.where(known, low, np.nan), np.where(known, high, np.nan)
+        if x != "time":
+            return Curve(self.steps, mean, low, high)
+        order = np.argsort(time_s / ranks, kind="stable")
+        return Curve((time_s / ranks)[order], mean[order], low[order], high[order])
+
+
+_NEUTRAL = np.array([[0.0], [0.0], [np.inf], [-np.inf], [0.0], [0.0]])
