@@ -158,3 +158,27 @@ def busy_afternoon(session: Session) -> dict[str, Run]:
         shown.setdefault(state, run)
     shown["FAILED"].accounting_due, shown["FAILED"].state_source = True, "hook"
     return shown
+
+
+def resumed_twice(session: Session, ranks: int = 8, steps: int = 600) -> Run:
+    """A job of many ranks on two nodes in its third attempt, each of which resumed from a checkpoint."""
+    run = add_run(session, name="resumed twice", experiment="ranks", age_s=4000, gpus={"n1": [0, 1], "n2": [0, 1]})
+    for number in (2, 3):
+        add_attempt(session, run, {"n1": [0, 1], "n2": [0, 1]}, number=number, restarts=number - 1)
+    for restarts, (first, end) in enumerate(((0, steps), (steps // 2, steps * 3 // 2), (steps, steps * 2))):
+        for rank in range(ranks):
+            chance = random.Random(100 * restarts + rank)
+            values = [
+                2.3 * math.exp(-step / steps) + 0.05 * rank * math.exp(-step / steps) + chance.gauss(0, 0.03)
+                for step in range(first, end)
+            ]
+            who = {"rank": rank, "restarts": restarts, "node": f"n{1 + 2 * rank // ranks}"}
+            log(session, run, "loss", values, first, ago_s=1000.0 * (2 - restarts), **who)
+            if rank == 0:
+                log(session, run, "val/loss", values[::50], first // 50, ago_s=1000.0 * (2 - restarts), **who)
+        for node in ("n1", "n2"):
+            chance = random.Random(restarts + len(node))
+            busy = [70 + 10 * (node == "n2") + chance.gauss(0, 4) for _ in range(60)]
+            who = {"restarts": restarts, "node": node, "kind": writers.MACHINE}
+            log(session, run, "system/cpu_pct", busy, 0, every_s=15, ago_s=1000.0 * (2 - restarts), **who)
+    return run

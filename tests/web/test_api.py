@@ -74,6 +74,40 @@ def test_a_long_series_is_thinned_and_says_so(server: Server) -> None:
     assert series["x"] == sorted(series["x"])
 
 
+def test_ranks_and_attempts_of_a_series_are_told_apart(server: Server) -> None:
+    with server.database.write() as session:
+        run = samples.add_run(session)
+        for rank in range(2):
+            samples.log(session, run, "loss", [4.0 + rank, 2.0 + rank], rank=rank, node=f"n{rank + 1}", ago_s=100)
+            samples.log(session, run, "loss", [1.0 + rank], 1, rank=rank, node=f"n{rank + 1}", restarts=1)
+    token = server.token()
+
+    def series(query: str) -> dict:
+        return server.ask(f"/api/v1/runs/{run.id}/series?metric=loss&{query}", token=token).json
+
+    base = {"metric": "loss", "x": [0, 1], "y": [4, 1], "count": 2, "downsampled": False, "hidden": 1}
+    assert series("") == series("rank=0&attempts=last") == base
+    assert series("rank=1")["y"] == [5, 2]
+    line = {"rank": 0, "attempt": 2, "node": "n1", "x": [0, 1], "y": [4, 1], "count": 2}
+    other = {"rank": 1, "attempt": 2, "node": "n2", "x": [0, 1], "y": [5, 2], "count": 2}
+    assert series("rank=all") == base | {"hidden": 2, "lines": [line, other], "lines_left_out": 0}
+    assert series("rank=mean") == base | {"y": [4.5, 1.5], "hidden": 2, "min": [4, 1], "max": [5, 2], "ranks": 2}
+    apart = series("rank=0&attempts=all")
+    assert (apart["x"], apart["y"], apart["count"], apart["hidden"]) == ([0, 1, 1], [4, 2, 1], 3, 0)
+    assert [(one["attempt"], one["x"], one["y"]) for one in apart["lines"]] == [(1, [0, 1], [4, 2]), (2, [1], [1])]
+    assert server.ask(f"/api/v1/runs/{run.id}/series?metric=loss&rank=5", token=token).status == 404
+
+
+def test_a_mean_of_what_is_no_number_is_a_word(server: Server) -> None:
+    with server.database.write() as session:
+        run = samples.add_run(session)
+        for rank in range(2):
+            samples.log(session, run, "loss", [math.nan, float(rank), math.inf], rank=rank)
+    path = f"/api/v1/runs/{run.id}/series?metric=loss&rank=mean"
+    told = server.ask(path, token=server.token()).json
+    assert (told["y"], told["min"], told["max"]) == (["NaN", 0.5, "NaN"], ["NaN", 0, "NaN"], ["NaN", 1, "NaN"])
+
+
 def test_a_cursor_leads_through_all_runs_once(server: Server) -> None:
     with server.database.write() as session:
         made = [samples.add_run(session, age_s=600 - index).id for index in range(7)]
@@ -117,6 +151,9 @@ def test_runs_are_found_by_what_is_asked(server: Server) -> None:
         ("/api/v1/nodes?x=1", "x"),
         ("/api/v1/runs/dev:1/series", "metric"),
         ("/api/v1/runs/dev:1/series?metric=a&x=colour", "x"),
+        ("/api/v1/runs/dev:1/series?metric=a&rank=-1", "rank"),
+        ("/api/v1/runs/dev:1/series?metric=a&rank=some", "rank"),
+        ("/api/v1/runs/dev:1/series?metric=a&attempts=some", "attempts"),
         ("/api/v1/runs/dev:1/log?stream=stdin", "stream"),
     ],
 )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
@@ -67,6 +69,11 @@ def logged(session: Session, run_id: str) -> list[Logged]:
     )
     rows = session.execute(query.where(*_script(run_id)).group_by(Writer.restarts).order_by(Writer.restarts))
     return [Logged(*row) for row in rows]  # type: ignore[arg-type]  # who has points has a first step, too
+
+
+def takes_back(attempts: Sequence[Logged]) -> bool:
+    """Whether an attempt logged steps again that an earlier one had logged."""
+    return any(later.first_step < earlier.next_step for earlier, later in combinations(attempts, 2))
 
 
 def _script(run_id: str) -> tuple[ColumnElement[bool], ...]:

@@ -26,7 +26,8 @@ def answer(name: str, *, every_s: int = 1, **facts: Any) -> ResponseReturnValue:
     return response.make_conditional(request)
 
 
-def here(**changed: str) -> str:
-    """The address of this page with other query parameters."""
+def here(**changed: str | None) -> str:
+    """The address of this page with other query parameters; None takes one away."""
     asked = {name: values for name, values in request.args.lists() if name != "fragment"} | changed
-    return f"{url_for(request.endpoint or '', **(request.view_args or {}))}?{urlencode(asked, doseq=True)}"
+    kept = {name: values for name, values in asked.items() if values is not None}
+    return f"{url_for(request.endpoint or '', **(request.view_args or {}))}?{urlencode(kept, doseq=True)}"

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
 
-from flask import Blueprint, request
+from flask import Blueprint
 from flask.typing import ResponseReturnValue
 
 from tracker.states import FINAL_STATES
-from tracker.store import logs, params
+from tracker.store import logs, params, writers
 from tracker.store import runs as store
 from tracker.store.tables import Run, Summary
 from web.context import db, viewer
 from web.pages import live
+from web.pages.view import View
 from web.pages.words import MACHINE
 
 run = Blueprint("run", __name__)
@@ -29,10 +30,11 @@ def show(ident: str) -> ResponseReturnValue:
         found = store.get(session, viewer(), ident)
         notes = params.notes(session, found)
         output = logs.tails(session, found.id, LOG_LINES)
+        logged = writers.logged(session, found.id)
     return live.answer(
         "run", every_s=SETTLED_EVERY_S if _is_settled(found, output) else 1,
         run=found, groups=_groups(found), notes=notes, output=output,
-        ended=found.state in FINAL_STATES, x="time" if request.args.get("x") == "time" else "step",
+        ended=found.state in FINAL_STATES, view=View.asked(), logged=logged,
     )  # fmt: skip
 
 

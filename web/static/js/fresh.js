@@ -6,30 +6,51 @@ import { showTimes } from "./times.js";
 const EVERY_MS = 1000;
 const SLOWEST_MS = 15000;
 
-/** Starts to keep `part` fresh. After each change it gets the event `fresh`. */
+/** Starts to keep `part` fresh. After each change it gets the event `fresh`. A link with `data-turn` turns the same
+ *  page to another view: only its address and this part change. */
 export function keepFresh(part) {
   const state = { etag: null, timer: null, failures: 0, asking: false };
   const look = async () => {
     if (document.hidden || state.asking) return;
     clearTimeout(state.timer);
     state.asking = true;
+    const asked = part.dataset.fragment;
     const wait = await ask(part, state);
     state.asking = false;
+    if (asked !== part.dataset.fragment) return void look();
     if (wait !== null) state.timer = setTimeout(look, wait);
   };
+  const turn = () => {
+    const address = new URL(location.href);
+    address.searchParams.set("fragment", "1");
+    part.dataset.fragment = address.pathname + address.search;
+    state.etag = null;
+    look();
+  };
+  part.addEventListener("click", (event) => {
+    const link = event.target.closest("a[data-turn]");
+    if (!link || event.button || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
+    event.preventDefault();
+    history.pushState(null, "", link.href);
+    turn();
+  });
+  addEventListener("popstate", turn);
   document.addEventListener("visibilitychange", look);
   state.timer = setTimeout(look, EVERY_MS);
 }
 
 /** Asks once and says how many milliseconds to wait before the next time; null: never again. */
 async function ask(part, state) {
+  const { fragment } = part.dataset;
   let answer;
   try {
     const headers = state.etag ? { "If-None-Match": state.etag } : {};
-    answer = await fetch(part.dataset.fragment, { headers, cache: "no-store", signal: AbortSignal.timeout(10000) });
+    answer = await fetch(fragment, { headers, cache: "no-store", signal: AbortSignal.timeout(10000) });
     if (answer.status === 200) {
+      const html = await answer.text();
+      if (fragment !== part.dataset.fragment) return EVERY_MS; // meanwhile the page was turned to another view
       state.etag = answer.headers.get("ETag");
-      change(part, await answer.text());
+      change(part, html);
     } else if (answer.status === 401) {
       return tell("You are logged out.", "Log in again"), null;
     } else if (answer.status === 404) {

@@ -1,0 +1,119 @@
+"""Charts of runs with many ranks and attempts, in a real browser."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from playwright.sync_api import Locator, Page, expect
+
+from . import samples
+from .conftest import Person, Server
+
+Visit = Callable[..., Person]
+STEPS = 40
+
+
+def _card(page: Page, metric: str) -> Locator:
+    return page.locator(".chart", has=page.get_by_role("heading", name=metric, exact=True))
+
+
+def _drawn(page: Page, metric: str, points: int, asked: str = "&x=") -> Locator:
+    """The card of the metric as soon as it shows so many points of the series that was asked for."""
+    card = _card(page, metric)
+    card.scroll_into_view_if_needed()
+    expect(card.locator(".plot")).to_have_attribute("data-points", str(points), timeout=10_000)
+    expect(card.locator(".plot")).to_have_attribute("data-from", re.compile(re.escape(asked)))
+    expect(card.locator("canvas")).to_have_count(1)
+    return card
+
+
+def test_ranks_and_attempts_are_chosen_without_a_reload(server: Server, visit: Visit) -> None:
+    with server.database.write() as session:
+        run = samples.resumed_twice(session, steps=STEPS)
+    page = visit(server).open(f"/runs/{run.id}")
+    page.evaluate("window.sameDocument = true")
+    ranks = page.get_by_role("navigation", name="Ranks")
+    card = _drawn(page, "loss", 2 * STEPS)
+    expect(card.locator(".unseen-points")).to_have_text("hidden40")
+    expect(ranks.get_by_role("link", name="rank 0")).to_have_attribute("aria-current", "true")
+
+    ranks.get_by_role("link", name="all ranks").click()
+    card = _drawn(page, "loss", 2 * STEPS, "rank=all")
+    expect(page).to_have_url(re.compile(r"\?rank=all$"))
+    expect(ranks.get_by_role("link", name="all ranks")).to_have_attribute("aria-current", "true")
+    card.locator(".u-over").hover()
+    expect(card.locator(".readout")).to_have_text(re.compile(r"^step \d+: [\d.]+ · rank \d on n[12]$"))
+
+    ranks.get_by_role("link", name="mean and range").click()
+    card = _drawn(page, "loss", 2 * STEPS, "rank=mean")
+    card.locator(".u-over").hover()
+    expect(card.locator(".readout")).to_have_text(re.compile(r"^step \d+: [\d.]+, [\d.]+ to [\d.]+ · mean of 8 ranks$"))
+
+    page.get_by_role("link", name="time", exact=True).click()
+    _drawn(page, "loss", 2 * STEPS, "x=time&max_points=1000&rank=mean")
+    ranks.get_by_role("link", name="rank 0").click()
+    page.get_by_role("link", name="step", exact=True).click()
+    page.get_by_role("link", name="all attempts").click()
+    card = _drawn(page, "loss", 3 * STEPS, "attempts=all")
+    expect(card.locator(".unseen-points")).to_be_hidden()
+    expect(page.get_by_role("link", name="all attempts")).to_have_attribute("aria-current", "true")
+    card.locator(".u-over").hover(position={"x": 5, "y": 40})
+    expect(card.locator(".readout")).to_have_text(re.compile(r"· rank 0 on n1, attempt 1$"))
+    page.go_back()
+    _drawn(page, "loss", 2 * STEPS)
+    assert page.evaluate("window.sameDocument") is True
+
+
+def test_a_view_can_be_sent_to_a_colleague(server: Server, visit: Visit) -> None:
+    with server.database.write() as session:
+        run = samples.resumed_twice(session, ranks=3, steps=STEPS)
+    person = visit(server, "bob")
+    page = person.open(f"/runs/{run.id}?rank=2&attempts=all")
+    expect(page.get_by_role("link", name="rank 2")).to_have_attribute("aria-current", "true")
+    _drawn(page, "loss", 3 * STEPS, "rank=2&attempts=all")
+    expect(_card(page, "val/loss")).to_contain_text("This rank did not log it.")
+    page.get_by_role("link", name="mean and range").click()
+    _drawn(page, "val/loss", 1, "rank=mean")
+    person.console.clear()  # the browser itself reports the 404
+
+
+def test_who_has_zoomed_in_stays_there_when_the_ranks_change(server: Server, visit: Visit) -> None:
+    with server.database.write() as session:
+        run = samples.resumed_twice(session, steps=STEPS)
+    page = visit(server).open(f"/runs/{run.id}")
+    over = _drawn(page, "loss", 2 * STEPS).locator(".u-over")
+    box = over.bounding_box() or {}
+    page.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + 60)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.75, box["y"] + 60, steps=4)
+    page.mouse.up()
+    page.get_by_role("link", name="mean and range").click()
+    card = _drawn(page, "loss", 2 * STEPS, "rank=mean")
+    card.locator(".u-over").hover(position={"x": 3, "y": 60})
+    expect(card.locator(".readout")).to_have_text(re.compile(r"^step (39|40|41):"))
+
+
+def test_a_machine_has_a_line_for_each_node_over_time(server: Server, visit: Visit) -> None:
+    with server.database.write() as session:
+        run = samples.resumed_twice(session, steps=STEPS)
+    page = visit(server).open(f"/runs/{run.id}?rank=mean")
+    card = _drawn(page, "system/cpu_pct", 180, "x=time")
+    told = set()
+    for y in (5, 125):
+        card.locator(".u-over").hover(position={"x": 100, "y": y})
+        expect(card.locator(".readout")).to_have_text(re.compile(r"· n[12]$"))
+        told.add(card.locator(".readout").inner_text()[-2:])
+    assert told == {"n1", "n2"}
+
+
+def test_where_there_is_nothing_to_choose_nothing_is_offered(server: Server, visit: Visit) -> None:
+    with server.database.write() as session:
+        run = samples.add_run(session)
+        samples.log(session, run, "loss", [3.0, 2.0])
+        samples.log(session, run, "loss", [1.0], first_step=2, restarts=1)
+    page = visit(server).open(f"/runs/{run.id}?rank=nonsense&attempts=%00")
+    _drawn(page, "loss", 3)
+    expect(page.get_by_role("navigation", name="Ranks")).to_have_count(0)
+    expect(page.get_by_role("navigation", name="Attempts")).to_have_count(0)
+    expect(page.locator(".unseen-points")).to_be_hidden()
