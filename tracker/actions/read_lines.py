@@ -47,13 +47,11 @@ class Thing(NamedTuple):
 class Lines:
     """What some lines say. `next_step` is the step of the next points that name none.
 
-    `first_step` is the step of the file's first points, None before them; `counted` says that they are among these
-    lines and name no step. `header` is only what stands before the first points.
+    `first_step` is the step of the file's first points, None before them. `header` is only what stands before them.
     """
 
     next_step: int
     first_step: int | None = None
-    counted: bool = False
     columns: dict[str, Column] = field(default_factory=dict)
     header: dict[str, Any] = field(default_factory=dict)
     experiment: str | None = None
@@ -96,13 +94,12 @@ def _take(said: Lines, message: dict[str, Any], now_s: float) -> bool:
 
 
 def _points(said: Lines, message: dict[str, Any], now_s: float) -> bool:
-    counted = message.get("step") is None
-    step = said.next_step if counted else whole(message["step"])
+    step = whole(message["step"]) if message.get("step") is not None else said.next_step
     metrics = message.get("metrics")
     if step is None or not isinstance(metrics, dict):
         return False
     if said.first_step is None:
-        said.first_step, said.counted = step, counted
+        said.first_step = step
     time_us = round(moment(message, now_s) * 1_000_000)
     for metric, value in flattened(metrics):
         figure = number(value)

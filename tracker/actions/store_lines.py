@@ -51,17 +51,16 @@ def store_lines(
 
 def _read(session: Session, run: Run, writer: Writer, raw: bytes, now: datetime) -> Lines:
     """Read lines; the first points settle in which attempt and as which rank the file is written."""
-    had_points = writer.first_step is not None
-    said = read_lines(raw, now_s=now.timestamp(), next_step=writer.next_step, first_step=writer.first_step)
+    is_new, now_s = writer.first_step is None, now.timestamp()
+    said = read_lines(raw, now_s=now_s, next_step=writer.next_step, first_step=writer.first_step)
     if said.header:
         header = said.header
         writer.node, writer.rank, writer.restarts = header["node"], header["rank"], header["restarts"]
         writer.kind = writers.MACHINE if header["kind"] == writers.MACHINE else writers.SCRIPT
-    if not had_points and said.first_step is not None:
-        if writer.restarts is None:
-            writer.restarts = writers.restarts_now(session, run)
-        if said.counted and (start := writers.goes_on_at(session, writer)):
-            said = read_lines(raw, now_s=now.timestamp(), next_step=start)
+    if said.first_step is not None and writer.restarts is None:
+        writer.restarts = writers.restarts_now(session, run)
+    if is_new and (start := writers.goes_on_at(session, writer)):
+        said = read_lines(raw, now_s=now_s, next_step=start)
     writer.first_step, writer.next_step = said.first_step, said.next_step
     return said
 
