@@ -6,9 +6,10 @@ from flask import Flask
 
 from tracker.store import clusters
 from web import text
-from web.pages import cluster, experiments, home, run, runs, words
+from web.pages import captures, cluster, experiments, home, run, runs, words
 
 _FILTERS = (
+    captures.command_line, captures.diff_lines,
     text.shorten, text.as_seen_in_terminal, words.anchor, words.duration, words.exact, words.explain, words.gpu_types,
     words.host_gpus, words.iso, words.job, words.key_metrics, words.mean, words.moment, words.number, words.size,
     words.spent, words.state_word, words.title,
@@ -18,5 +19,5 @@ _FILTERS = (
 def install(app: Flask) -> None:
     """Put the pages into the application."""
     app.jinja_env.filters.update({word.__name__: word for word in _FILTERS}, is_watched=clusters.is_watched)
-    for page in (home.home, runs.runs, run.run, experiments.experiments, cluster.cluster):
+    for page in (home.home, runs.runs, run.run, captures.captures, experiments.experiments, cluster.cluster):
         app.register_blueprint(page)

@@ -8,7 +8,7 @@ from flask import Blueprint
 from flask.typing import ResponseReturnValue
 
 from tracker.states import FINAL_STATES
-from tracker.store import logs, params, writers
+from tracker.store import captures, logs, params, writers
 from tracker.store import runs as store
 from tracker.store.tables import Run, Summary
 from web.context import db, viewer
@@ -31,9 +31,10 @@ def show(ident: str) -> ResponseReturnValue:
         notes = params.notes(session, found)
         output = logs.tails(session, found.id, LOG_LINES)
         logged = writers.logged(session, found.id)
+        code = captures.heads(session, found)
     return live.answer(
         "run", every_s=SETTLED_EVERY_S if _is_settled(found, output) else 1,
-        run=found, groups=_groups(found), notes=notes, output=output,
+        run=found, groups=_groups(found), notes=notes, output=output, captures=code,
         ended=found.state in FINAL_STATES, view=View.asked(), logged=logged,
     )  # fmt: skip
 
