@@ -230,7 +230,7 @@ def test_through_a_storm_with_postgresql(node: Node, request: pytest.FixtureRequ
 
     try:
         with stormy(node, postgres.new_database(), seed=1) as storm:
-            assert blow_over(storm, 12, [is_frozen, is_stopped]) > 1000
+            assert blow_over(storm, 8, [is_frozen, is_stopped]) > 1000
     finally:
         postgres.remove()
 
@@ -248,4 +248,4 @@ def test_through_a_storm_with_sqlite(node: Node, tmp_path: Path, request: pytest
         holder.close()
 
     with stormy(node, f"sqlite:///{tmp_path / 'tracker.db'}", seed=2) as storm:
-        assert blow_over(storm, 10, [is_held]) > 1000
+        assert blow_over(storm, 7, [is_held]) > 1000

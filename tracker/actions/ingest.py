@@ -52,7 +52,7 @@ def ingest(db: Database, identity: Identity, body: bytes, now: datetime, log_tai
         delivery = _Delivery(
             session, now, node, text(agent.get("cluster"), 64), agent.get("shared") is True, log_tail_bytes
         )
-        runs.reserve(session, _jobs(manifest["parts"], blobs))
+        runs.reserve(session, *_runs(manifest["parts"], blobs, delivery.cluster))
         answers = [_take(delivery, part, blob) for part, blob in zip(manifest["parts"], blobs, strict=True)]
         session.flush()
         return {
@@ -62,16 +62,20 @@ def ingest(db: Database, identity: Identity, body: bytes, now: datetime, log_tai
         }
 
 
-def _jobs(parts: list[Part], blobs: list[bytes]) -> set[tuple[str, int]]:
-    """The Slurm jobs that the parts speak of."""
-    jobs = set()
+def _runs(parts: list[Part], blobs: list[bytes], cluster: str | None) -> tuple[set[tuple[str, int]], set[str]]:
+    """The Slurm jobs and the ids of runs outside Slurm that the parts speak of; `cluster` is the agent's."""
+    jobs: set[tuple[str | None, int | None]] = set()
+    ids: set[str] = set()
     for part, blob in zip(parts, blobs, strict=True):
         folder = JobFolder.parse(str(part.get("folder")))
         if part.get("type") == "hook":
-            jobs.add(job_of(parse_hook_event(blob)))
-        elif folder and folder.cluster and folder.job_id:
+            named, job_id = job_of(parse_hook_event(blob))
+            jobs.add((named or cluster, job_id))
+        elif folder and folder.run_id:
+            ids.add(str(uuid.UUID(folder.run_id)))
+        elif folder:
             jobs.add((folder.cluster, folder.job_id))
-    return {(cluster, job_id) for cluster, job_id in jobs if cluster and job_id}
+    return {(cluster, job_id) for cluster, job_id in jobs if cluster and job_id}, ids
 
 
 def _take(delivery: _Delivery, part: Part, blob: bytes) -> dict[str, Any]:

@@ -26,11 +26,22 @@ def key_of(job_id: int | None, array_job_id: int | None, array_task_id: int | No
 
 def reconcile(session: Session, due: Sequence[Run], records: Sequence[Record], live: set[Key], now: datetime) -> None:
     """Apply accounting to the runs about which it was asked. Those in `live` are in the queue, so not at their end."""
-    found = chains(records)
+    found: dict[Key, list[Sequence[Record]]] = {}
+    for chain in reversed(chains(records)):
+        for key in _keys(chain[0]):
+            found.setdefault(key, []).append(chain)
     for run in due:
-        chain = next((one for one in reversed(found) if _is_of(run, one)), None)
-        if chain is not None:
-            _apply(session, run, chain, key_of(run.job_id, run.array_job_id, run.array_task_id) in live, now)
+        key = key_of(run.job_id, run.array_job_id, run.array_task_id)
+        candidates = [*found.get(key, ()), *found.get((run.job_id or 0, None), ())]
+        mine = next((one for one in candidates if _is_of(run, one)), None)
+        if mine is not None:
+            _apply(session, run, mine, key in live, now)
+
+
+def _keys(record: Record) -> list[Key]:
+    """Under what the run of a record is found: its array's tasks, and its job id."""
+    tasks = [(record.array_job_id, task_id) for task_id in record.array_task_ids if record.array_job_id is not None]
+    return [*tasks, (record.job_id, None)]
 
 
 def register_ended(session: Session, cluster: str, records: Sequence[Record], now: datetime) -> None:
@@ -42,13 +53,13 @@ def register_ended(session: Session, cluster: str, records: Sequence[Record], no
     ended = [chain for chain in ended if chain[0].het_job_id in (None, chain[0].job_id)]  # a het job is its leader
     runs.reserve(session, {(cluster, chain[0].job_id) for chain in ended})
     array_ids = {chain[0].array_job_id for chain in ended if chain[0].array_job_id is not None}
-    known: dict[int | None, list[Run]] = {}
+    known: dict[Key, list[Run]] = {}
     for run in runs.of_cluster(session, cluster, {chain[0].job_id for chain in ended}, array_ids):
-        for job_id in {run.job_id, run.array_job_id}:
-            known.setdefault(job_id, []).append(run)
+        for key in {key_of(run.job_id, run.array_job_id, run.array_task_id), (run.job_id or 0, None)}:
+            known.setdefault(key, []).append(run)
     for chain in ended:
         record = chain[0]
-        candidates = known.get(record.array_job_id or record.job_id, [])
+        candidates = {run.id: run for key in _keys(record) for run in known.get(key, ())}.values()
         mine = [run for run in candidates if _is_of(run, chain) or _covers(run, record)]
         for run in mine:
             run.accounting_due = run.accounting_due or run.state_source != "accounting"

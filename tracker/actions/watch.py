@@ -121,17 +121,19 @@ class Watcher:
         with self._db.write() as session:
             if changed:
                 apply_queue(session, self._cluster, changed, asked_at)
-            if first_look or self._seen.keys() - seen.keys():
-                self._mark_vanished(session, set(seen), asked_at)
             clusters.get(session, self._cluster).as_of = asked_at
+        if first_look or self._seen.keys() - seen.keys():
+            with self._db.write() as session:  # one of its own: each locks its runs in one order
+                self._mark_vanished(session, set(seen), asked_at)
         self._seen = seen
 
     def _mark_vanished(self, session: Session, seen: set[Key], asked_at: datetime) -> None:
         """Runs that are live for us and unknown to the controller have ended: accounting must be asked."""
-        for run in runs.live(session, self._cluster, before=asked_at - timedelta(seconds=3)):
-            ours = self._user is None or run.user == self._user
-            if ours and key_of(run.job_id, run.array_job_id, run.array_task_id) not in seen:
-                run.accounting_due = True
+        live = runs.live(session, self._cluster, before=asked_at - timedelta(seconds=3))
+        ours = (run for run in live if self._user is None or run.user == self._user)
+        gone = [one.id for one in ours if key_of(one.job_id, one.array_job_id, one.array_task_id) not in seen]
+        for run in runs.by_ids(session, gone):
+            run.accounting_due = True
 
     def _look_at_accounting(self) -> None:
         with self._db.read() as session:

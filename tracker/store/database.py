@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,13 @@ __all__ = ["Database", "Session", "is_outage"]
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_TIMEOUT_S = 30
+_PATIENCE_WITH_POSTGRESQL = {  # with a machine that is gone; without these a request would wait for it for hours
+    "connect_timeout": 10,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+}
 _MIGRATION_LOCK = 0x7472616B  # any number that only we use in this database
 
 
@@ -32,6 +40,7 @@ class Database:
     def __init__(self, url: str) -> None:
         self.url = url
         self.engine = _engine(url)
+        self._one_writer = threading.Lock()
         self._writing = self.engine.execution_options(tracker_write=True)
         # PostgreSQL would show each statement of a reader another moment.
         at_one_moment = {"isolation_level": "REPEATABLE READ"} if self.engine.name == "postgresql" else {}
@@ -46,8 +55,21 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Session]:
         """A session whose changes are stored together at the end, or not at all."""
-        with _explained(), Session(self._writing, expire_on_commit=False) as session, session.begin():
+        with self._turn(), _explained(), Session(self._writing, expire_on_commit=False) as session, session.begin():
             yield session
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Wait to be the one who writes: SQLite has one at a time, and by its own way to wait some come never."""
+        if self.engine.name != "sqlite":
+            yield
+            return
+        if not self._one_writer.acquire(timeout=BUSY_TIMEOUT_S):
+            raise DatabaseUnavailable(f"The database does not work now: others write for {BUSY_TIMEOUT_S} s already.")
+        try:
+            yield
+        finally:
+            self._one_writer.release()
 
     def upgrade(self) -> None:
         """Bring the tables to the newest form. Many may call this at once: one works, the others wait."""
@@ -84,7 +106,9 @@ def _engine(url: str) -> Engine:
         event.listen(engine, "begin", _begin_sqlite)
         return engine
     if kind == "postgresql":
-        return create_engine(parsed.set(drivername="postgresql+psycopg2"), pool_pre_ping=True)
+        return create_engine(
+            parsed.set(drivername="postgresql+psycopg2"), pool_pre_ping=True, connect_args=_PATIENCE_WITH_POSTGRESQL
+        )
     raise BadInput(f"tracker keeps its data in SQLite or PostgreSQL, not in {kind}.")
 
 

@@ -33,7 +33,10 @@ def named(session: Session, name: str, now: datetime) -> Experiment:
     """The experiment of this name, made if there is none."""
     found = session.scalar(select(Experiment).where(Experiment.name == name))
     if found is None:
-        insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+        is_postgresql = session.get_bind().dialect.name == "postgresql"
+        if is_postgresql:  # two that name new experiments in opposite orders would wait for each other
+            session.execute(select(func.pg_advisory_xact_lock(func.hashtext("tracker experiments"))))
+        insert = postgresql.insert if is_postgresql else sqlite.insert
         row = insert(Experiment).values(id=str(uuid.uuid4()), name=name, created_at=now)
         session.execute(row.on_conflict_do_nothing())  # a thousand array tasks may name a new experiment at once
         found = session.scalars(select(Experiment).where(Experiment.name == name)).one()

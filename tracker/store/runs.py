@@ -160,19 +160,22 @@ def lock(session: Session, run_id: str) -> Run | None:
     return session.scalar(select(Run).where(Run.id == run_id).with_for_update(of=Run))
 
 
-def reserve(session: Session, jobs: set[tuple[str, int]]) -> None:
-    """Lock the runs of these jobs (cluster, job id), and, where a job has none yet, the right to make one.
+def reserve(session: Session, jobs: set[tuple[str, int]], ids: Iterable[str] = ()) -> None:
+    """Lock the runs of these jobs (cluster, job id) and with these ids, or where there is none the right to make it.
 
     Called first in a transaction and in one order, so that agents of many nodes cannot wait for each other in a circle.
     SQLite has one writer at a time and needs none of this.
     """
-    if not jobs or session.get_bind().dialect.name != "postgresql":
+    ids = set(ids)
+    if not (jobs or ids) or session.get_bind().dialect.name != "postgresql":
         return
-    held = tuple_(Run.cluster, Run.job_id)
-    known = set(session.execute(select(Run.cluster, Run.job_id).where(held.in_(jobs))))
-    for cluster in sorted({cluster for cluster, _ in jobs - known}):
+    wanted = or_(tuple_(Run.cluster, Run.job_id).in_(jobs), Run.id.in_(ids))
+    known = session.execute(select(Run.id, Run.cluster, Run.job_id).where(wanted)).all()
+    lacking = {cluster for cluster, _ in jobs - {(cluster, job_id) for _, cluster, job_id in known}}
+    lacking |= {""} if ids - {run_id for run_id, _, _ in known} else set()  # runs outside Slurm are of no cluster
+    for cluster in sorted(lacking):
         session.execute(select(func.pg_advisory_xact_lock(func.hashtext(f"tracker runs of {cluster}"))))
-    session.scalars(select(Run.id).where(held.in_(jobs)).order_by(Run.id).with_for_update(of=Run)).all()
+    session.scalars(select(Run.id).where(wanted).order_by(Run.id).with_for_update(of=Run)).all()
 
 
 def of_job(session: Session, cluster: str, job_id: int, at: datetime, *, starting: bool = False) -> Run | None:
