@@ -207,9 +207,11 @@ def told(found: Measured, facts: Mapping[str, str | float], versions: Mapping[st
     writes = [each for answers in (found.one, found.ten) for each in p50s_us(answers[OURS], "write")]
     bare = [answer["bare_ms"] for answers in found.starts.values() for answer in answers]
     beside = "".join(f", {name} {version}" for name, version in versions.items())
+    done = {"tight loops": found.one, "imports": found.starts, "short runs": found.whole, "paced loops": found.paced}
+    rounds = ", ".join(f"{len(answers[OURS])} of {what}" for what, answers in done.items())
     machine = "{date} on {cores} cores, Linux {linux}, Python {python}".format_map(facts)
     return (
-        f"Measured {machine}{beside}.\nNoise: from process to process a bare write took "
+        f"Measured {machine}{beside}.\nRounds: {rounds}.\nNoise: from process to process a bare write took "
         f"{min(writes):.3g} to {max(writes):.3g} µs (p50) and a bare Python {min(bare):.3g} to {max(bare):.3g} ms;\n"
         f"the load was {facts['load_before']} before and {facts['load_after']} after."
     )
