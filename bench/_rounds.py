@@ -102,8 +102,7 @@ class Rounds:
             for tracker in random.sample(trackers, len(trackers)):
                 into[tracker.name].append(measure(tracker, *more))
             done += 1
-        if trackers:
-            progress(f"  {time.monotonic() - began_s:5.1f} s  {what}, {done} times")
+            progress(f"  {what}, {done} of {rounds}, {time.monotonic() - began_s:.1f} s")
 
     # -- scenarios
 
@@ -210,11 +209,12 @@ class Rounds:
             code = process.wait(PROCESS_WITHIN_S)
             ended_s = time.monotonic()
         except subprocess.TimeoutExpired:
-            raise LabError(f"{tracker.title} ({scenario}) took more than {PROCESS_WITHIN_S} s") from None
+            raise LabError(f"{tracker.title}, {scenario}, took more than {PROCESS_WITHIN_S} s") from None
         finally:
             self._end(process)
         if code:
-            raise LabError(f"{tracker.title} ({scenario}) ended with {code}: {_last_words(folder)}")
+            way_out = "" if tracker.is_ours else " (--peers leaves it out)"
+            raise LabError(f"{tracker.title}, {scenario}, ended with {code}{way_out}: {_last_words(folder)}")
         return {**ast.literal_eval((folder / "answer").read_text()), "ended_s": ended_s}
 
     def _end(self, process: subprocess.Popen[bytes]) -> None:
