@@ -80,30 +80,32 @@ def end_over_nothing_ms(answers: Answers, tracker: str) -> float:
 
 
 def _starts(answers: Answers) -> list[Row]:
-    def over_bare(tracker: str) -> float:
-        return median(of_each(answers[tracker], "over_bare_ms"))
+    return [
+        _row("import over bare Python, ms", answers, _median_of(answers, "over_bare_ms")),
+        _row("the same, ms of a processor", answers, _median_of(answers, "over_bare_cpu_ms")),
+    ]
 
-    return [_row("import over bare Python, ms", answers, over_bare)]
+
+def _median_of(answers: Answers, key: str, unit: float = 1) -> Callable[[str], float]:
+    return lambda tracker: median(of_each(answers[tracker], key)) / unit
 
 
 def _whole(answers: Answers) -> list[Row]:
-    def median_of(key: str, unit: float = 1) -> Callable[[str], float]:
-        return lambda tracker: median(of_each(answers[tracker], key)) / unit
-
     def ready(tracker: str) -> float:
         keys = ("import_ms", "init_ms", "first_log_ms")
         return median([sum(answer[key] for key in keys) for answer in answers[tracker]])
 
     return [
-        _row("first init, ms", answers, median_of("init_ms")),
-        _row("first log, ms", answers, median_of("first_log_ms")),
+        _row("first init, ms", answers, _median_of(answers, "init_ms")),
+        _row("first log, ms", answers, _median_of(answers, "first_log_ms")),
         _row("import, init and first log, ms", answers, ready),
+        _row("the same, ms of a processor", answers, _median_of(answers, "ready_cpu_ms")),
         _row("end over nothing, ms", answers, lambda tracker: end_over_nothing_ms(answers, tracker)),
-        _row("threads", answers, median_of("threads")),
-        _row("helpers (processes)", answers, median_of("helpers")),
-        _row("memory, MB", answers, median_of("resident_bytes", 1e6)),
-        _row("memory of helpers, MB", answers, median_of("helpers_resident_bytes", 1e6)),
-        _row("inodes", answers, median_of("inodes")),
+        _row("threads", answers, _median_of(answers, "threads")),
+        _row("helpers (processes)", answers, _median_of(answers, "helpers")),
+        _row("memory, MB", answers, _median_of(answers, "resident_bytes", 1e6)),
+        _row("memory of helpers, MB", answers, _median_of(answers, "helpers_resident_bytes", 1e6)),
+        _row("inodes", answers, _median_of(answers, "inodes")),
     ]
 
 

@@ -135,13 +135,13 @@ def whole(name: str, folder: str) -> Answer:
     """Live the life of a short run. Gives milliseconds of its parts and what it adds to the machine."""
     threads, resident, inodes = _threads(), _resident_bytes("self"), inodes_of(folder)
     clock = time.monotonic
-    began_s = clock()
+    cpu_began_s, began_s = time.process_time(), clock()
     __import__(MODULES[name])
     imported_s = clock()
     log, finish = begin(name, folder)
     ready_s = clock()
     log({"loss": 0.5}, 0)
-    logged_s = clock()
+    logged_s, cpu_s = clock(), time.process_time() - cpu_began_s
     for step in range(1, POINTS_OF_A_SHORT_RUN):
         log({"loss": 0.5 + step}, step)
         time.sleep(0.001)
@@ -155,6 +155,7 @@ def whole(name: str, folder: str) -> Answer:
         "import_ms": (imported_s - began_s) * 1000,
         "init_ms": (ready_s - imported_s) * 1000,
         "first_log_ms": (logged_s - ready_s) * 1000,
+        "ready_cpu_ms": cpu_s * 1000,
     }
     answer["last_s"] = clock()
     finish()

@@ -117,10 +117,13 @@ class Rounds:
 
     def _start(self, tracker: Tracker) -> dict[str, Any]:
         env = self._env(tracker, self._folder(tracker))
-        bare, imported = (
-            _processes.run([tracker.python, "-c", code], env).wall_ms for code in ("", f"import {tracker.module}")
-        )
-        return {"bare_ms": bare, "over_bare_ms": imported - bare}
+        bare = _processes.run([tracker.python, "-c", ""], env)
+        imported = _processes.run([tracker.python, "-c", f"import {tracker.module}"], env)
+        return {
+            "bare_ms": bare.wall_ms,
+            "over_bare_ms": imported.wall_ms - bare.wall_ms,
+            "over_bare_cpu_ms": imported.cpu_ms - bare.cpu_ms,
+        }
 
     def _whole(self, tracker: Tracker) -> dict[str, Any]:
         folder = self._folder(tracker)

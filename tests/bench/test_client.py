@@ -27,12 +27,12 @@ def found() -> Measured:
     names = ("tracker", "tracker-json", "trackio")
     one = {"tracker": calls(2, 4), "tracker-json": calls(4, 8), "trackio": calls(6, 20)}
     ten = {"tracker": calls(9, 9), "tracker-json": calls(9, 9), "trackio": calls(9, 9)}
-    life = {"import_ms": 1, "init_ms": 2, "first_log_ms": 3, "threads": 0, "helpers": 0, "inodes": 1,
+    life = {"import_ms": 1, "init_ms": 2, "first_log_ms": 3, "ready_cpu_ms": 5, "threads": 0, "helpers": 0, "inodes": 1,
             "resident_bytes": 4_000_000, "helpers_resident_bytes": 0}  # fmt: skip
     return Measured(
         one=one,
         ten=ten,
-        starts={name: [{"bare_ms": 9.0, "over_bare_ms": 2.5}] for name in names},
+        starts={name: [{"bare_ms": 9.0, "over_bare_ms": 2.5, "over_bare_cpu_ms": 2}] for name in names},
         whole={"nothing": [{"end_ms": 5.0}], **{name: [{**life, "end_ms": 8.0}] for name in names}},
         paced={name: [{"step": [100, 300], "log": [10, 10], "cpu_s": [0.1]}] for name in (*names, "nothing")},
         killed={
