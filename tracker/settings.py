@@ -41,6 +41,11 @@ class Settings:
         "The one folder in which `tracker up` keeps database, spool, artifacts and keys.",
         in_files=False,  # programs in jobs look for their spool in it, and they read no settings files
     )
+    artifacts: str = _setting(
+        "",
+        "Where copies of artifacts are kept, a folder or `s3://bucket/prefix`; empty: `artifacts` in `home`.",
+        in_files=False,  # as `home`
+    )
     database: str = _setting("", "Where runs and metrics are kept, a URL; empty: SQLite in `home`.")
     url: str = _setting("", "The server's address in login links; empty: that of the server that runs on `home`.")
     listen: str = _setting("127.0.0.1", "The address the server listens on.")
@@ -71,6 +76,13 @@ class Settings:
     def database_url(self) -> str:
         """The URL of the database, SQLite in `home` when none is set."""
         return self.database or f"sqlite:///{self.home_path / 'tracker.db'}"
+
+    @property
+    def artifacts_path(self) -> Path | None:
+        """The folder with copies of artifacts; None when they are kept in S3."""
+        if self.artifacts.startswith("s3://"):
+            return None
+        return Path(self.artifacts).expanduser() if self.artifacts else self.home_path / "artifacts"
 
     @property
     def spool_path(self) -> Path:

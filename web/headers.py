@@ -18,6 +18,11 @@ CONTENT_SECURITY_POLICY = "; ".join(
     )
 )
 
+NOTHING_BUT_ITSELF = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'self'; sandbox"
+"""The policy of what users made and browsers may open by itself; they lay out an image with styles of their own."""
+FOREVER = "private, max-age=31536000, immutable"
+"""How long browsers may keep what never changes."""
+
 
 def install(app: Flask) -> None:
     """Put the headers on every answer of the application."""
@@ -25,7 +30,7 @@ def install(app: Flask) -> None:
 
 
 def _protect(response: Response) -> Response:
-    response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
+    response.headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Referrer-Policy"] = "same-origin"
     response.headers["Cross-Origin-Opener-Policy"] = "same-origin"

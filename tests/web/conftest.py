@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import urllib.error
 import urllib.request
@@ -75,7 +76,7 @@ class Server:
 
 
 def _serve(database: Database, prefix: str = "") -> Iterator[Server]:
-    application = create_app(Settings(), database)
+    application = create_app(Settings(home=os.environ["TRACKER_HOME"]), database)
     mounted = DispatcherMiddleware(_nothing, {prefix: application}) if prefix else application
     server = make_server("127.0.0.1", 0, mounted, threaded=True)
     server.daemon_threads = False

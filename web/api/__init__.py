@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from flask import Blueprint, Flask
 
-from web.api import captures, cluster, experiments, ingest, runs
+from web.api import artifacts, captures, cluster, experiments, ingest, media, runs
 
 
 def install(app: Flask) -> None:
     """Put the API into the application."""
     api = Blueprint("api", __name__, url_prefix="/api/v1")
-    for part in (experiments.experiments, runs.runs, captures.captures, cluster.cluster, ingest.ingest):
+    of_runs = (runs.runs, artifacts.artifacts, captures.captures, media.media)
+    for part in (experiments.experiments, *of_runs, cluster.cluster, ingest.ingest):
         api.register_blueprint(part)
     app.register_blueprint(api)

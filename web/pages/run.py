@@ -13,6 +13,7 @@ from tracker.store import runs as store
 from tracker.store.tables import Run, Summary
 from web.context import db, viewer
 from web.pages import live
+from web.pages.things import things
 from web.pages.view import View
 from web.pages.words import MACHINE
 
@@ -30,11 +31,12 @@ def show(ident: str) -> ResponseReturnValue:
         found = store.get(session, viewer(), ident)
         notes = params.notes(session, found)
         output = logs.tails(session, found.id, LOG_LINES)
+        beside = things(session, found.id)
         logged = writers.logged(session, found.id)
         code = captures.heads(session, found)
     return live.answer(
         "run", every_s=SETTLED_EVERY_S if _is_settled(found, output) else 1,
-        run=found, groups=_groups(found), notes=notes, output=output, captures=code,
+        run=found, groups=_groups(found), notes=notes, output=output, captures=code, **beside,
         ended=found.state in FINAL_STATES, view=View.asked(), logged=logged,
     )  # fmt: skip
 

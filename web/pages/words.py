@@ -157,6 +157,16 @@ def size(count: int) -> str:
     return f"{count:,}".replace(",", "\u202f")
 
 
+def byte_size(count: int) -> str:
+    """A number of bytes as people say it, such as `1.5 GB`: thousands of thousands, as disks are sold."""
+    size = float(count)
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if size < 999.5 or unit == "TB":
+            break
+        size /= 1000
+    return f"{size:.3g} {unit}" if size < 1000 else f"{size:.0f} {unit}"
+
+
 def mean(summary: Summary) -> float | None:
     """The mean of a metric's finite values."""
     return summary.total / summary.finite_count if summary.finite_count else None
