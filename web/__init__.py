@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flask import Flask
-from werkzeug.routing import UnicodeConverter
+from werkzeug.routing import BaseConverter
 
 from tracker.settings import Settings
 from tracker.store.database import Database
@@ -18,10 +18,11 @@ class _Server(Flask):
     jinja_options = {"finalize": harmless, "trim_blocks": True, "lstrip_blocks": True}  # noqa: RUF012
 
 
-class _RunName(UnicodeConverter):
-    """How an address names a run; databases take no NUL, so it may have none."""
+class _RunName(BaseConverter):
+    """How an address names a run, or a part of one; databases take no NUL, so it may have none."""
 
     regex = r"[^/\x00]{1,200}"
+    part_isolating = True
 
 
 def create_app(settings: Settings, db: Database | None = None) -> Flask:

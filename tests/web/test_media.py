@@ -165,6 +165,7 @@ def test_nobody_sees_media_and_artifacts_of_others(server: Server) -> None:
 )
 def test_what_is_not_there_is_not_found(server: Server, path: str) -> None:
     run_id = everything(server)
+    assert server.ask("/api/v1/runs/%00:12/media", token=server.token("alice")).status == 404
     assert server.ask(f"/api/v1/runs/{run_id}/{path}", token=server.token("alice")).status == 404
 
 
