@@ -64,7 +64,7 @@ class Settings:
         20.0, "Seconds after which a Slurm command that does not answer is given up.", least=0.1
     )
     log_tail_bytes: int = _setting(
-        262144, "Bytes of each output stream of a job that are kept, the last ones.", least=1024
+        1048576, "Bytes of each output stream of a job that are kept, the last ones.", least=1024
     )
 
     @property

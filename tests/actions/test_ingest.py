@@ -195,6 +195,7 @@ def test_the_end_of_the_output_is_followed_and_kept(db: Database) -> None:
     (wanted,) = Agent(db).send()["follow"]
     assert wanted == {
         "folder": JOB, "stream": "stdout", "path": "/home/alice/slurm-12.out", "uid": 1001, "offset": 0,
+        "keep": 1000,
     }  # fmt: skip
     assert Agent(db, "n2").send()["follow"] == []
     text = b"".join(b"line %d\n" % number for number in range(500))

@@ -124,9 +124,12 @@ def _log(delivery: _Delivery, part: Part, blob: bytes) -> dict[str, Any]:
     if problem:
         logs.unreadable(delivery.session, run, stream, problem, delivery.now)
     else:
-        offset, eof = _size(part.get("offset")), part.get("eof") is True
-        keep, now = delivery.log_tail_bytes, delivery.now
-        logs.store(delivery.session, run, stream, offset, blob, eof=eof, now=now, keep_bytes=keep)
+        after = part.get("after")
+        sent = logs.Delivery(
+            _size(part.get("offset")), blob, part.get("eof") is True, None if after is None else _size(after),
+            part.get("anew") is True, text(part.get("file"), 40),
+        )  # fmt: skip
+        logs.store(delivery.session, run, stream, sent, now=delivery.now, keep_bytes=delivery.log_tail_bytes)
     return {"stored": True}
 
 
@@ -158,6 +161,8 @@ def _follow(delivery: _Delivery) -> list[dict[str, Any]]:
             "path": one.path,
             "uid": one.uid,
             "offset": one.offset_bytes,
+            "keep": delivery.log_tail_bytes,
+            **({"file": one.file} if one.file else {}),
         }
         for one in wanted
     ]

@@ -1,49 +1,77 @@
-"""Logs: the last bytes of a job's output streams."""
+"""Logs: the last bytes of a job's output streams, in pieces, so that new output costs its own length only."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from sqlalchemy import exists, func, or_, select
+from sqlalchemy import and_, delete, exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from tracker.errors import NotFound
 from tracker.states import LIVE_STATES
-from tracker.store.tables import HookEvent, Log, Run
+from tracker.store.tables import HookEvent, Log, LogPiece, Run
+from tracker.terminal import condensed
 
 MOST_FOLLOWED = 200
+PIECE_BYTES = 8 * 1024
+MOST_PIECES = 2000  # of a stream that are kept, however short they are
 SETTLED_AFTER = timedelta(seconds=5)
+_PIECES_A_LOOK = 16
+_CHUNK_BYTES = 32 * 1024  # a screen of short codes may be large, so that little is drawn at a time
 
 
 @dataclass(frozen=True)
 class LogTail:
-    """The last lines of a stream; `complete` when no more will come, `truncated` when there was more before them."""
+    """The last lines of a stream; `complete` when no more will come, `truncated` when there was more before them.
+
+    A line `[1000 bytes left out]` stands where output came too fast.
+    """
 
     text: str
     path: str
     complete: bool
     problem: str | None
     truncated: bool
+    left_out_bytes: int
 
 
 class Followed(NamedTuple):
-    """A stream that is wanted from byte `offset_bytes`."""
+    """A stream that is wanted from byte `offset_bytes` of the file."""
 
     job_id: int
     stream: str
     path: str
     uid: int | None
     offset_bytes: int
+    file: str | None
+
+
+class Delivery(NamedTuple):
+    """Bytes of a stream's file from `offset_bytes`.
+
+    `after_bytes`: what the sender was asked to go on from, None if it does not say. `anew`: it is another file, or the
+    same one cut off, since. `file` identifies it. `eof`: it ended here.
+    """
+
+    offset_bytes: int
+    content: bytes
+    eof: bool
+    after_bytes: int | None = None
+    anew: bool = False
+    file: str | None = None
 
 
 def expect(session: Session, run_id: str, stream: str, path: str, node: str | None, uid: int | None) -> None:
     """Say where a stream of the run is written, so that the agent of that node follows it."""
     log = session.get(Log, (run_id, stream))
     if log is None:
-        session.add(Log(run_id=run_id, stream=stream, path=path, node=node, uid=uid, offset_bytes=0, content=b""))
+        session.add(Log(run_id=run_id, stream=stream, path=path, node=node, uid=uid))
     elif (log.path, log.node) != (path, node) or log.complete:
+        if log.path != path:
+            log.offset_bytes, log.file = 0, None
         log.path, log.node, log.complete, log.problem = path, node, False, None
 
 
@@ -54,7 +82,7 @@ def followed(session: Session, cluster: str, node: str | None) -> list[Followed]
     """
     hooked = exists().where(HookEvent.run_id == Run.id)
     query = (
-        select(Run.job_id, Log.stream, Log.path, Log.uid, Log.offset_bytes + func.length(Log.content))
+        select(Run.job_id, Log.stream, Log.path, Log.uid, Log.offset_bytes, Log.file)
         .join(Run, Run.id == Log.run_id)
         .where(
             Run.cluster == cluster,
@@ -73,32 +101,90 @@ def followed(session: Session, cluster: str, node: str | None) -> list[Followed]
     return list(newest.values())
 
 
-def store(
-    session: Session,
-    run: Run,
-    stream: str,
-    offset_bytes: int,
-    content: bytes,
-    *,
-    eof: bool,
-    now: datetime,
-    keep_bytes: int,
-) -> None:
-    """Keep the last `keep_bytes` of a stream, given bytes of its file from `offset_bytes`.
+def store(session: Session, run: Run, stream: str, sent: Delivery, *, now: datetime, keep_bytes: int) -> None:
+    """Append what was sent to a stream and keep about the last `keep_bytes`. What is sent twice is stored once.
 
-    It is complete when its file ends here and the run has been over for a while: a file that was read in the last
-    moments of the job may have grown since.
+    The stream is complete when its file ends here and the run has been over for a while: a file that was read in the
+    last moments of the job may have grown since.
     """
     log = session.get(Log, (run.id, stream))
     if log is None:
         return  # nobody asked for it
-    held_until = log.offset_bytes + len(log.content)
-    joined = log.content + content if offset_bytes == held_until else content
-    if content or offset_bytes < held_until:
-        log.content = joined[-keep_bytes:]
-        log.offset_bytes = offset_bytes + len(content) - len(log.content)
+    if sent.after_bytes in (None, log.offset_bytes):
+        _take(session, log, sent, keep_bytes)
     log.problem = None
-    log.complete = eof and _is_settled(run, now)
+    log.complete = sent.eof and _is_settled(run, now) and sent.offset_bytes + len(sent.content) == log.offset_bytes
+
+
+def _take(session: Session, log: Log, sent: Delivery, keep_bytes: int) -> None:
+    anew = sent.anew or log.offset_bytes == 0
+    begin = 0 if anew else log.offset_bytes
+    left_out = max(0, sent.offset_bytes - begin)
+    content = sent.content[max(0, begin - sent.offset_bytes) :]
+    log.file = sent.file or log.file
+    if content or sent.anew:
+        log.offset_bytes = sent.offset_bytes + len(sent.content)
+    if content:
+        _append(session, log, content, keep_bytes, left_out, anew)
+        log.left_out_bytes += left_out
+        _prune(session, log, keep_bytes)
+
+
+def _append(session: Session, log: Log, content: bytes, keep_bytes: int, left_out: int, anew: bool) -> None:
+    """Fill the last piece and begin others."""
+    if len(content) > keep_bytes:
+        content = content[-keep_bytes:]
+        log.pieces += 1  # a number without a piece: something is missing there
+    last = session.get(LogPiece, (log.run_id, log.stream, log.pieces - 1)) if log.pieces else None
+    if last is None or left_out or anew or len(last.content) >= PIECE_BYTES:
+        last = _begin(session, log, left_out, anew and log.pieces > 0)
+    for start in range(0, len(content), _CHUNK_BYTES):
+        joined = condensed(last.content + content[start : start + _CHUNK_BYTES])
+        log.kept_bytes -= len(last.content)
+        first, *others = _cut(joined)
+        last.content = first
+        for one in others:
+            last = _begin(session, log)
+            last.content = one
+        log.kept_bytes += len(joined)
+
+
+def _begin(session: Session, log: Log, left_out: int = 0, anew: bool = False) -> LogPiece:
+    piece = LogPiece(
+        run_id=log.run_id, stream=log.stream, number=log.pieces, content=b"", left_out_bytes=left_out, anew=anew
+    )
+    session.add(piece)
+    log.pieces += 1
+    return piece
+
+
+def _cut(content: bytes) -> Iterator[bytes]:
+    """Pieces that end where a line does, unless it is a long one. There is at least one."""
+    start = 0
+    while len(content) - start > PIECE_BYTES:
+        end = content.rfind(b"\n", start, start + PIECE_BYTES) + 1 or start + PIECE_BYTES
+        while content[end - 1] != 0x0A and content[end] & 0xC0 == 0x80 and end > start + PIECE_BYTES - 3:
+            end -= 1  # within a character
+        yield content[start:end]
+        start = end
+    yield content[start:]
+
+
+def _prune(session: Session, log: Log, keep_bytes: int) -> None:
+    """Delete the first pieces as long as the others hold `keep_bytes`, and those beyond MOST_PIECES."""
+    session.flush()
+    mine = (LogPiece.run_id == log.run_id, LogPiece.stream == log.stream)
+    end = log.pieces - MOST_PIECES
+    if log.kept_bytes > keep_bytes or log.pieces > MOST_PIECES:
+        sizes = select(LogPiece.number, func.length(LogPiece.content)).where(*mine).order_by(LogPiece.number)
+        for number, size in session.execute(sizes):
+            if log.kept_bytes - size < keep_bytes and number >= end:
+                break
+            log.kept_bytes -= size
+            end = max(end, number + 1)
+        session.execute(
+            delete(LogPiece).where(*mine, LogPiece.number < end), execution_options={"synchronize_session": False}
+        )
 
 
 def _is_settled(run: Run, now: datetime) -> bool:
@@ -113,22 +199,54 @@ def unreadable(session: Session, run: Run, stream: str, problem: str, now: datet
         log.complete = _is_settled(run, now)
 
 
+def of(session: Session, run_id: str) -> list[Log]:
+    """The streams of a run, stdout before stderr."""
+    return list(session.scalars(select(Log).where(Log.run_id == run_id).order_by(Log.stream.desc())))
+
+
+def pieces(session: Session, logs: Sequence[Log], most: int, first: int = 0) -> dict[str, list[LogPiece]]:
+    """The last pieces of each of these streams of a run, `most` at most, from number `first` on, in order."""
+    found: dict[str, list[LogPiece]] = {log.stream: [] for log in logs}
+    if logs:
+        wanted = [and_(LogPiece.stream == log.stream, LogPiece.number >= max(first, log.pieces - most)) for log in logs]
+        mine = select(LogPiece).where(LogPiece.run_id == logs[0].run_id, or_(*wanted))
+        for piece in session.scalars(mine.order_by(LogPiece.stream, LogPiece.number)):
+            found[piece.stream].append(piece)
+    return found
+
+
 def tail(session: Session, run_id: str, stream: str, lines: int) -> LogTail:
     """The last lines of a stream. Raises NotFound when the stream's file is not known."""
     log = session.get(Log, (run_id, stream))
     if log is None:
         raise NotFound(f"The place of {stream} of this run is not known.")
-    return _end_of(log, lines)
-
-
-def tails(session: Session, run_id: str, lines: int) -> dict[str, LogTail]:
-    """The last lines of each stream of the run, stdout before stderr."""
-    found = session.scalars(select(Log).where(Log.run_id == run_id).order_by(Log.stream.desc()))
-    return {log.stream: _end_of(log, lines) for log in found}
-
-
-def _end_of(log: Log, lines: int) -> LogTail:
-    text = log.content.decode("utf-8", "replace")
+    found = _last(session, log, lines)
+    text = ""
+    for piece in found:
+        mark = marked(piece)
+        text += ("\n" if mark and text and not text.endswith("\n") else "") + mark
+        text += piece.content.decode("utf-8", "surrogateescape")  # a character may be cut in two
+    text = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     kept = text.splitlines(keepends=True)[-lines:]
-    truncated = log.offset_bytes > 0 or len("".join(kept)) < len(text)
-    return LogTail("".join(kept), log.path, log.complete, log.problem, truncated)
+    more = bool(found) and (found[0].number > 0 or found[0].left_out_bytes > 0)
+    truncated = more or len("".join(kept)) < len(text)
+    return LogTail("".join(kept), log.path, log.complete, log.problem, truncated, log.left_out_bytes)
+
+
+def _last(session: Session, log: Log, lines: int) -> list[LogPiece]:
+    """The last pieces, with so many lines and perhaps some more; the oldest one first."""
+    mine = (LogPiece.run_id == log.run_id, LogPiece.stream == log.stream)
+    query = select(LogPiece).where(*mine).order_by(LogPiece.number.desc()).limit(_PIECES_A_LOOK)
+    found: list[LogPiece] = []
+    while sum(piece.content.count(b"\n") for piece in found) <= lines:
+        more = list(session.scalars(query.where(LogPiece.number < (found[-1].number if found else log.pieces))))
+        if not more:
+            break
+        found += more
+    return found[::-1]
+
+
+def marked(piece: LogPiece) -> str:
+    """The line that tells what is missing before a piece; empty if nothing is."""
+    left_out = f"[{piece.left_out_bytes} bytes left out]\n" if piece.left_out_bytes else ""
+    return ("[the file was written anew]\n" if piece.anew else "") + left_out

@@ -26,6 +26,7 @@ from tracker.store.tables import (
     Gpu,
     HookEvent,
     Log,
+    LogPiece,
     Medium,
     Note,
     Param,
@@ -38,7 +39,22 @@ from tracker.store.tables import (
 
 CLOCK_SLACK = timedelta(seconds=2)
 """How far the clocks of nodes and controller may differ; Slurm's times are whole seconds, too."""
-_CHILDREN = (Attempt, Gpu, Param, Tag, Note, Summary, Segment, Writer, Log, Artifact, Medium, Capture, HookEvent)
+_CHILDREN = (
+    Attempt,
+    Gpu,
+    Param,
+    Tag,
+    Note,
+    Summary,
+    Segment,
+    Writer,
+    LogPiece,
+    Log,
+    Artifact,
+    Medium,
+    Capture,
+    HookEvent,
+)
 _DETAILS = (
     selectinload(Run.params),
     selectinload(Run.tags),
@@ -245,7 +261,9 @@ def absorb(session: Session, newer: Run, into: Run) -> None:
     """Give everything that `newer` has to `into`, and forget `newer`: both turned out to be one run."""
     for child in _CHILDREN:
         if child is not HookEvent:
-            key = [column for column in child.__table__.primary_key if column.name != "run_id"]
+            # Pieces of one stream belong together: they are taken from one side as a whole.
+            others = ("run_id", "number") if child is LogPiece else ("run_id",)
+            key = [column for column in child.__table__.primary_key if column.name not in others]
             taken = tuple_(*key).in_(select(*key).where(child.run_id == newer.id))
             session.execute(delete(child).where(child.run_id == into.id, taken))
         session.execute(update(child).where(child.run_id == newer.id).values(run_id=into.id))

@@ -226,6 +226,7 @@ class Writer(Table):
 
     `restarts`: Slurm's count of requeues before the attempt in which it is written. `first_step`: the step of its first
     line of points. Both are None until it has points. `kind`: SCRIPT or MACHINE (see store/writers.py).
+    `clock_skew_us` is added to the times in it.
     """
 
     __tablename__ = "writers"
@@ -239,10 +240,15 @@ class Writer(Table):
     kind: Mapped[str] = mapped_column(String(8), default="script")
     restarts: Mapped[int | None]
     first_step: Mapped[int | None]
+    clock_skew_us: Mapped[int] = mapped_column(default=0)
 
 
 class Log(Table):
-    """The last bytes of an output stream of a run. The kept bytes begin at `offset_bytes` of the file."""
+    """An output stream of a run: where it is written, and how far it is stored.
+
+    `offset_bytes` is the next byte wanted of the file, which `file` identifies; `left_out_bytes` were jumped over, as
+    they came too fast. `pieces` counts all pieces there ever were, `kept_bytes` what the kept ones hold.
+    """
 
     __tablename__ = "logs"
     __table_args__ = (Index("ix_logs_followed", "complete", "node"),)
@@ -251,8 +257,11 @@ class Log(Table):
     path: Mapped[str] = mapped_column(Text)
     node: Mapped[str | None] = mapped_column(Text)
     uid: Mapped[int | None]
+    file: Mapped[str | None] = mapped_column(String(40))
     offset_bytes: Mapped[int] = mapped_column(default=0)
-    content: Mapped[bytes] = mapped_column(default=b"")
+    left_out_bytes: Mapped[int] = mapped_column(default=0)
+    kept_bytes: Mapped[int] = mapped_column(default=0)
+    pieces: Mapped[int] = mapped_column(default=0)
     complete: Mapped[bool] = mapped_column(default=False)
     problem: Mapped[str | None] = mapped_column(Text)
 
@@ -302,6 +311,21 @@ class Medium(Table):
         return f"{self.writer}.{self.offset_bytes}"
 
 
+class LogPiece(Table):
+    """A piece of an output stream, numbered from 0, without what was drawn over in it.
+
+    `left_out_bytes` came before it and were jumped over; `anew`: the file was written anew before it.
+    """
+
+    __tablename__ = "log_pieces"
+    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
+    stream: Mapped[str] = mapped_column(String(8), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    content: Mapped[bytes]
+    left_out_bytes: Mapped[int] = mapped_column(default=0)
+    anew: Mapped[bool] = mapped_column(default=False)
+
+
 class HookEvent(Table):
     """A hook's event that was applied, so that a repetition changes nothing."""
 
@@ -328,6 +352,16 @@ class Cluster(Table):
     accounted_until: Mapped[datetime | None]
     problem: Mapped[str | None] = mapped_column(Text)
     nodes: Mapped[list[dict[str, Any]]] = mapped_column(types.JSON, default=list)
+
+
+class Clock(Table):
+    """How much a node's clock is behind the server's (`skew_us`, negative: ahead), as its agent's requests show."""
+
+    __tablename__ = "clocks"
+    cluster: Mapped[str] = mapped_column(String(64), primary_key=True)
+    node: Mapped[str] = mapped_column(String(255), primary_key=True)
+    skew_us: Mapped[int]
+    measured_at: Mapped[datetime]
 
 
 class Token(Table):
