@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from tests.agent.conftest import NOBODY, Node
 from tests.agent.faulty_server import FaultyServer
 from tests.conftest import wait_until
+from tracker.agent import outputs
 
 
 def follow(server: FaultyServer, path: Path | str, uid: int = NOBODY, folder: str = "dev.12", offset: int = 0) -> None:
@@ -47,20 +49,85 @@ def test_output_is_followed_as_it_grows_and_sent_once(node: Node, server: Faulty
     assert [part["length"] for part in server.log_parts if part["length"]] == [6, 5]
 
 
-def test_of_a_long_output_the_end_is_sent(node: Node, server: FaultyServer, output: Path) -> None:
+def test_of_a_long_output_as_much_is_sent_as_the_server_keeps(node: Node, server: FaultyServer, output: Path) -> None:
     output.write_bytes(b"x" * 1_000_000 + b"end\n")
     follow(server, output)
+    server.follow[0]["keep"] = 300_000
     with node.agent():
-        part = last(server)
-    assert (part["offset"], part["length"]) == (1_000_004 - 256 * 1024, 256 * 1024)
-    assert server.logs["dev.12", "stdout"].endswith(b"end\n") or server.log_parts[-1]["length"] == 0
+        wait_until(lambda: any(part["eof"] for part in server.log_parts))
+    first, second = server.log_parts[:2]
+    assert (first["offset"], first["length"], first["eof"]) == (1_000_004 - 300_000, 256 * 1024, False)
+    assert (second["offset"], second["eof"]) == (first["offset"] + first["length"], True)
 
 
-def test_an_output_that_was_written_anew_is_sent_anew(node: Node, server: FaultyServer, output: Path) -> None:
+def test_an_output_that_was_cut_off_is_sent_anew(node: Node, server: FaultyServer, output: Path) -> None:
     follow(server, output, offset=5000)
     with node.agent():
         part = last(server)
-    assert (part["offset"], part["length"]) == (0, 6)
+    assert (part["offset"], part["length"], part["after"], part["anew"]) == (0, 6, 5000, True)
+
+
+def _replaced(output: Path) -> None:
+    other = output.with_suffix(".new")
+    other.write_text("another file, which is longer\n")
+    other.rename(output)
+
+
+def _rewritten(output: Path) -> None:
+    output.write_text("the same file, written anew and longer\n")
+
+
+def _rotated(output: Path) -> None:
+    output.rename(output.with_suffix(".1"))
+    output.write_text("the next file, which is longer\n")
+
+
+@pytest.mark.parametrize("change", [_replaced, _rewritten, _rotated])
+def test_another_file_under_the_same_name_is_noticed_though_it_is_longer(
+    node: Node, server: FaultyServer, output: Path, change: Callable[[Path], None]
+) -> None:
+    follow(server, output)
+    with node.agent():
+        first = last(server)
+        server.follow[0]["file"] = first["file"]
+        change(output)
+        os.chown(output, NOBODY, NOBODY)
+        wait_until(lambda: server.log_parts[-1]["anew"])
+    parts = [part for part in server.log_parts if part["anew"]]
+    assert (parts[0]["offset"], parts[0]["length"]) == (0, output.stat().st_size)
+
+
+def test_a_flood_costs_a_bounded_rate_and_points_do_not_wait(node: Node, server: FaultyServer, output: Path) -> None:
+    follow(server, output)
+    server.follow[0]["keep"] = 300_000
+    with node.agent(), output.open("ab") as file:
+        last(server)
+        begun_s, before = time.monotonic(), len(server.log_parts)
+        for burst in range(30):  # as much as a job could print, and points with each of it
+            file.write(b"flood\n" * 500_000)
+            file.flush()
+            node.write(range(burst, burst + 1))
+            wait_until(lambda burst=burst: len(server.steps("dev.12")) > burst)
+        taken, passed_s = sum(part["length"] for part in server.log_parts[before:]), time.monotonic() - begun_s
+    assert output.stat().st_size > 80_000_000
+    assert taken <= (passed_s + 2) * 256 * 1024
+
+
+def test_a_hanging_file_system_is_told_and_holds_up_nobody(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def hang(one: outputs.Wanted, room: int) -> outputs.Piece:
+        if one.folder == "dev.13":
+            time.sleep(60)
+        return read(one, room)
+
+    read = outputs._piece
+    monkeypatch.setattr(outputs, "_piece", hang)
+    monkeypatch.setattr(outputs, "_PATIENCE_S", 0.3)
+    reader = outputs.OutputReader()
+    files = [outputs.Wanted("dev.12", "stdout", str(output), NOBODY, 0), outputs.Wanted("dev.13", "stdout", "/", 1, 0)]
+    for _ in range(2):  # then the sick one is left alone
+        told = {piece.wanted.folder: piece for piece in reader.read(files)}
+        assert told["dev.12"].content == b"hello\n"
+        assert told["dev.13"].error == "its file system did not answer within 0.3 s"
 
 
 def _of_root(output: Path) -> None:
@@ -86,11 +153,16 @@ def _folder(output: Path) -> None:
     output.mkdir()
 
 
+def _device(output: Path) -> None:
+    output.unlink()
+    output.symlink_to("/dev/null")
+
+
 def _nothing(output: Path) -> None:
     output.unlink()
 
 
-@pytest.mark.parametrize("spoil", [_of_root, _link_to_root, _fifo, _folder, _nothing])
+@pytest.mark.parametrize("spoil", [_of_root, _link_to_root, _fifo, _folder, _device, _nothing])
 def test_what_the_user_could_not_read_is_not_read(
     node: Node, server: FaultyServer, output: Path, spoil: Callable[[Path], None]
 ) -> None:

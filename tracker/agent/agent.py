@@ -8,7 +8,7 @@ from typing import Any, Iterable, NamedTuple
 
 from tracker.agent.backlog import Backlog, Part
 from tracker.agent.hook_events import HookEvents
-from tracker.agent.outputs import OutputReader, Piece, Wanted
+from tracker.agent.outputs import MOST_BEHIND_BYTES, OutputReader, Piece, Wanted
 from tracker.agent.server import Server, Unreachable
 from tracker.agent.spool import JobSpools
 from tracker.events import PROTOCOL_VERSION, encode_request
@@ -40,9 +40,10 @@ class Agent:
         self._backlog = Backlog(self._spools)
         self._outputs = OutputReader()
         self._follow: list[Wanted] = []
+        self._looked_at: set[tuple[str, str]] = set()
         self._confirmed_s: dict[tuple[str, str], float] = {}
         self._room_bytes = MOST_PARTS_BYTES
-        self._asked_s = 0.0
+        self._asked_s = self._read_s = 0.0
 
     def round(self) -> bool:
         """Ship what is new; True when there is more. Raises Unreachable, after which nothing is lost or forgotten."""
@@ -88,13 +89,16 @@ class Agent:
         yield from self._read_outputs()
 
     def _read_outputs(self) -> Iterable[Part]:
-        is_new = any((one.folder, one.stream) not in self._confirmed_s for one in self._follow)
-        if not is_new and time.monotonic() < self._asked_s + _WATCHFUL_HEARTBEAT_S:
+        is_time = time.monotonic() >= self._read_s + _WATCHFUL_HEARTBEAT_S
+        follow = [one for one in self._follow if is_time or (one.folder, one.stream) not in self._looked_at]
+        if not follow:
             return
+        self._read_s = time.monotonic() if is_time else self._read_s
+        self._looked_at = {(one.folder, one.stream) for one in self._follow}
         owners = {name: folder.uid for name, folder in self._backlog.folders.items()}
-        wanted = [one._replace(uid=owners.get(one.folder, one.uid)) for one in self._follow]
+        wanted = [one._replace(uid=owners.get(one.folder, one.uid)) for one in follow]
         for piece in self._outputs.read(wanted):
-            if piece.content or self._must_confirm(piece):
+            if piece.content or piece.anew or self._must_confirm(piece):
                 yield _log_part(piece)
 
     def _must_confirm(self, piece: Piece) -> bool:
@@ -148,19 +152,24 @@ def say(message: str) -> None:
 
 
 def _log_part(piece: Piece) -> Part:
-    says = {"type": "log", "folder": piece.wanted.folder, "stream": piece.wanted.stream, "offset": piece.offset}
+    wanted = piece.wanted
+    says = {"type": "log", "folder": wanted.folder, "stream": wanted.stream, "offset": piece.offset}
     if piece.error is not None:
         return Part({**says, "error": piece.error}, b"")
-    return Part({**says, "eof": piece.eof}, piece.content)
+    return Part(
+        {**says, "after": wanted.offset, "anew": piece.anew, "file": piece.file, "eof": piece.eof}, piece.content
+    )
 
 
 def _wanted(follow: Any) -> Iterable[Wanted]:
     for one in follow if isinstance(follow, list) else []:
         if not isinstance(one, dict):
             continue
-        path, offset, uid = one.get("path"), one.get("offset"), one.get("uid")
+        path, offset, uid, keep = one.get("path"), one.get("offset"), one.get("uid"), one.get("keep")
         if isinstance(path, str) and path.startswith("/") and type(offset) is int and type(uid) is int:
-            yield Wanted(str(one.get("folder")), str(one.get("stream")), path, uid, offset)
+            kept = keep if type(keep) is int and keep > 0 else MOST_BEHIND_BYTES
+            file = one.get("file") if isinstance(one.get("file"), str) else None
+            yield Wanted(str(one.get("folder")), str(one.get("stream")), path, uid, offset, kept, file)
 
 
 def _texts(value: Any) -> list[str]:
