@@ -47,12 +47,16 @@ def test_gpus_are_counted_once_whatever_their_types() -> None:
         ("/logs/%x-%j.out", "/logs/train-12.out"),
         ("slurm-%A_%4a.out", "/home/alice/slurm-10_0003.out"),
         ("%u/100%%", "/home/alice/alice/100%"),
+        ("%9u-%9x-%9N", "/home/alice/alice-train-n1"),
+        ("%99j", "/home/alice/0000000012"),
+        ("%%j-%j", "/home/alice/%j-12"),
+        ("\\\\/logs/%j", "/logs/%j"),
         ("%Q.out", "/home/alice/%Q.out"),
         ("%b.out", None),
     ],
 )
 def test_output_patterns(pattern: str, path: str | None) -> None:
-    facts = {"j": "12", "A": "10", "a": "3", "x": "train", "u": "alice"}
+    facts = {"j": "12", "A": "10", "a": "3", "x": "train", "u": "alice", "N": "n1"}
     assert output_path(pattern, facts, "/home/alice") == path
 
 

@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 _NOTHING = frozenset(("", "N/A", "n/a", "(null)", "None", "Unknown", "NONE", "UNLIMITED", "INVALID", "None assigned"))
 _LIMIT = re.compile(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)\Z")
 _GPUS = re.compile(r"(?:^|,)gres/gpu=(\d+)")
+_NUMBERS = "AajJnst"
 _PATTERN = re.compile(r"%(?:(\d{1,2}))?([%AajJNnstuxb])")
 
 
@@ -57,7 +58,8 @@ def output_path(pattern: str, facts: Mapping[str, str], work_dir: str | None) ->
         width, letter = found.groups()
         plain = "%" if letter == "%" else facts.get(letter)
         unknown = unknown or plain is None
-        return (plain or "").zfill(int(width or 0)) if letter != "%" else "%"
+        # A width is for numbers only, and 10 at most.
+        return (plain or "").zfill(min(int(width or 0), 10)) if letter in _NUMBERS else plain or ""
 
     path = _PATTERN.sub(value, pattern)
     if unknown or not path:
