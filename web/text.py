@@ -7,14 +7,13 @@ from typing import Any
 
 from markupsafe import Markup
 
+from tracker.terminal import Style, plain, seen
+
+MOST_SPANS = 500  # of one piece of output: a browser must not suffer from a colour for each letter
+
 _UNSEEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
 )
-_TERMINAL_CODE = re.compile(
-    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b\n]*(?:\x07|\x1b\\)?|[PX^_][^\x1b\n]*(?:\x1b\\)?|[ -/]*[0-~])"
-    r"|\x9b[0-?]*[ -/]*[@-~]"
-)
-_DRAWN_OVER = re.compile(r"[^\n]*\r(?!\n|\Z)")
 
 
 def harmless(value: Any) -> Any:
@@ -39,4 +38,23 @@ def shorten(value: str | None, length: int = 80) -> str:
 
 def as_seen_in_terminal(output: str) -> str:
     """A program's output without terminal codes; of a line drawn over and over (a progress bar) its last state."""
-    return _DRAWN_OVER.sub("", _TERMINAL_CODE.sub("", output).replace("\r\n", "\n")).replace("\r", "")
+    return plain(output)
+
+
+def coloured(output: str) -> Markup:
+    """A program's output as a terminal shows it; its colours are classes of `span`s."""
+    room = MOST_SPANS
+    lines: list[Markup] = []
+    for runs in seen(output):
+        line = Markup("")
+        for style, words in runs:
+            names = _class_names(style) if room > 0 else ""
+            room -= bool(names)
+            line += Markup('<span class="{}">{}</span>').format(names, harmless(words)) if names else harmless(words)
+        lines.append(line)
+    return Markup("\n").join(lines)
+
+
+def _class_names(style: Style) -> str:
+    names = [f"t-{name}" for name in ("bold", "dim", "italic", "underline") if getattr(style, name)]
+    return " ".join(names + ([f"t-{style.colour % 8}"] if style.colour is not None else []))

@@ -41,7 +41,7 @@ class Stream:
 
     def pieces(self) -> list[LogPiece]:
         with self.db.read() as session:
-            return logs.pieces(session, logs.of(session, self.run(session).id), 10_000)["stdout"]
+            return logs.ends(session, self.run(session).id, 10_000)[1]["stdout"]
 
     def tail(self, lines: int = 100_000) -> logs.LogTail:
         with self.db.read() as session:
@@ -167,7 +167,7 @@ def test_output_of_the_form_before_becomes_a_piece(database_url: str) -> None:
         connection.execute(add, {"stream": "stderr", "offset": 0, "content": b""})
     database.upgrade()
     with database.read() as session:
-        out, err = logs.of(session, "r")
+        (out, err), _ = logs.ends(session, "r", 0)
         assert (out.offset_bytes, out.kept_bytes, out.pieces, out.left_out_bytes) == (1005, 5, 2, 0)
         assert (err.offset_bytes, err.pieces) == (0, 0)
         told = logs.tail(session, "r", "stdout", 10)

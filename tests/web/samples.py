@@ -10,8 +10,8 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from tracker.store import clusters, experiments, params, series, writers
-from tracker.store.tables import Attempt, Gpu, Log, Run, Writer
+from tracker.store import clusters, experiments, logs, params, series, writers
+from tracker.store.tables import Attempt, Gpu, Log, LogPiece, Run, Writer
 
 SCRIPT = "<script>document.body.dataset.hacked = 1</script><img src=x onerror=alert(1)>"
 BIDI = "safe\u202egnp.exe\u2066"
@@ -101,9 +101,14 @@ def curves(session: Session, run: Run, count: int, seed: int = 1) -> None:
 
 
 def print_output(session: Session, run: Run, text: str, stream: str = "stdout", **facts: Any) -> None:
-    """What the job printed."""
+    """What the job printed, from the beginning."""
     told = {"path": f"/home/alice/slurm-{run.job_id}.{stream[3:]}", "node": "n1"} | facts
-    session.merge(Log(run_id=run.id, stream=stream, content=text.encode(), offset_bytes=0, **told))
+    raw = text.encode()
+    pieces = [raw[start : start + logs.PIECE_BYTES] for start in range(0, len(raw), logs.PIECE_BYTES)]
+    for number, piece in enumerate(pieces):
+        session.merge(LogPiece(run_id=run.id, stream=stream, number=number, content=piece))
+    held = {"pieces": len(pieces), "offset_bytes": len(raw), "kept_bytes": len(raw)}
+    session.merge(Log(run_id=run.id, stream=stream, **told, **held))
 
 
 def add_cluster(session: Session, name: str = "dev", as_of: datetime | None = None, problem: str | None = None) -> None:

@@ -248,7 +248,15 @@ def test_the_end_of_the_output_is_read(server: Server) -> None:
     assert (told["text"], told["truncated"], told["complete"]) == ("two\nthree\n", True, False)
     assert server.ask(f"/api/v1/runs/{run.id}/log?stream=stderr", token=server.token()).status == 404
     with server.database.read() as session:
-        assert list(logs.tails(session, run.id, 2)) == ["stdout"]
+        assert [log.stream for log in logs.ends(session, run.id, 0)[0]] == ["stdout"]
+
+
+def test_the_output_is_also_there_as_plain_text(server: Server) -> None:
+    with server.database.write() as session:
+        run = samples.add_run(session)
+        samples.print_output(session, run, "\x1b[31mone\x1b[0m\n<b> 5%\r<b>10%\n")
+    told = server.ask(f"/api/v1/runs/{run.id}/log?format=text", token=server.token())
+    assert (told.text, told.headers["Content-Type"]) == ("one\n<b>10%\n", "text/plain; charset=utf-8")
 
 
 def test_the_queue_and_the_nodes_say_how_old_they_are(server: Server) -> None:

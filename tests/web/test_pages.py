@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 from sqlalchemy.orm import Session
 
-from tracker.store import params
+from tracker.store import logs, params
 from tracker.store.tables import Attempt, Run
 
 from . import samples
@@ -181,6 +181,41 @@ def test_output_stays_at_its_end_until_somebody_scrolls_up(server: Server, visit
         samples.print_output(session, run, "line\n" * 150 + "news\nlate news\n")
     expect(log).to_contain_text("late news")
     assert log.evaluate("log => log.scrollTop") == 0
+
+
+def test_new_output_costs_its_own_length_and_the_page_stays_short(server: Server, visit: Visit) -> None:
+    line = "\x1b[32mgreen\x1b[0m <b>line</b> of an output\n"
+    with server.database.write() as session:
+        run = samples.add_run(session)
+        samples.print_output(session, run, line * 20_000)
+    person = visit(server, **PHONE)
+    sent: list[int] = []
+    person.page.on("response", lambda answer: sent.append(len(answer.body())) if "/output?" in answer.url else None)
+    page = person.open(f"/runs/{run.id}")
+    log = page.locator("#log-stdout-text")
+    expect(log).to_contain_text("<b>line</b>")
+    for number in range(3):
+        with server.database.write() as session:
+            samples.print_output(session, run, line * (20_000 + number) + f"\x1b[1;31mnews {number}\x1b[0m\n")
+        expect(log.locator(".t-bold.t-1")).to_have_text(f"news {number}")
+    assert log.locator("[data-piece]").count() <= 40
+    assert log.evaluate("log => log.textContent.length") < 400_000
+    assert 3 <= len(sent) <= 6
+    assert max(sent) < 40_000
+    assert _width_beyond_screen(page) <= 0
+
+
+def test_what_is_missing_in_an_output_is_told_at_its_place(server: Server, visit: Visit) -> None:
+    with server.database.write() as session:
+        run = samples.add_run(session)
+        logs.expect(session, run.id, "stdout", "/o", "n1", 1001)
+        for offset, words, anew in ((0, b"begin\n", False), (5_000_006, b"later\n", False), (0, b"again\n", True)):
+            sent = logs.Delivery(offset, words, True, anew=anew)
+            logs.store(session, run, "stdout", sent, now=samples.moment(), keep_bytes=10_000)
+    for wishes in ({}, {"java_script_enabled": False}):
+        page = visit(server, **wishes).open(f"/runs/{run.id}")
+        expect(page.locator("#log-stdout .mark")).to_have_text(["5 MB left out", "the file was written anew"])
+        expect(page.locator("#log-stdout")).to_contain_text("It was printed too fast: 5 MB of it were left out.")
 
 
 def test_a_list_can_be_narrowed_and_sent_to_a_colleague(server: Server, visit: Visit) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -199,20 +199,21 @@ def unreadable(session: Session, run: Run, stream: str, problem: str, now: datet
         log.complete = _is_settled(run, now)
 
 
-def of(session: Session, run_id: str) -> list[Log]:
-    """The streams of a run, stdout before stderr."""
-    return list(session.scalars(select(Log).where(Log.run_id == run_id).order_by(Log.stream.desc())))
-
-
-def pieces(session: Session, logs: Sequence[Log], most: int, first: int = 0) -> dict[str, list[LogPiece]]:
-    """The last pieces of each of these streams of a run, `most` at most, from number `first` on, in order."""
-    found: dict[str, list[LogPiece]] = {log.stream: [] for log in logs}
-    if logs:
-        wanted = [and_(LogPiece.stream == log.stream, LogPiece.number >= max(first, log.pieces - most)) for log in logs]
-        mine = select(LogPiece).where(LogPiece.run_id == logs[0].run_id, or_(*wanted))
-        for piece in session.scalars(mine.order_by(LogPiece.stream, LogPiece.number)):
-            found[piece.stream].append(piece)
-    return found
+def ends(session: Session, run_id: str, most: int, first: int = 0) -> tuple[list[Log], dict[str, list[LogPiece]]]:
+    """The streams of a run, stdout before stderr, and of each its last pieces: at most `most`, from number `first` on."""
+    shown = and_(
+        LogPiece.run_id == Log.run_id,
+        LogPiece.stream == Log.stream,
+        LogPiece.number >= max(first, 0),
+        LogPiece.number >= Log.pieces - most,
+    )
+    query = select(Log, LogPiece).outerjoin(LogPiece, shown).where(Log.run_id == run_id)
+    logs: dict[str, Log] = {}
+    pieces: dict[str, list[LogPiece]] = {}
+    for log, piece in session.execute(query.order_by(Log.stream.desc(), LogPiece.number)):
+        logs[log.stream] = log
+        pieces.setdefault(log.stream, []).extend([piece] if piece is not None else [])
+    return list(logs.values()), pieces
 
 
 def tail(session: Session, run_id: str, stream: str, lines: int) -> LogTail:

@@ -80,10 +80,11 @@ class SeriesQuery(_Asked):
 
 
 class LogQuery(_Asked):
-    """Which output stream, and how many lines of its end."""
+    """Which output stream, how many lines of its end, and whether as a terminal would show them, in plain text."""
 
     stream: Literal["stdout", "stderr"] = "stdout"
     tail: int = Field(200, ge=1, le=100_000)
+    format: Literal["json", "text"] = "json"
 
 
 class NoQuery(_Asked):
@@ -335,7 +336,10 @@ class Chart(BaseModel):
 
 
 class LogEnd(BaseModel):
-    """The end of an output stream; `complete` when no more will come, `truncated` when there was more before it."""
+    """The end of an output stream; `complete` when no more will come, `truncated` when there was more before it.
+
+    `left_out_bytes` of the stream came too fast; a line in the text stands where they were.
+    """
 
     model_config = ConfigDict(from_attributes=True)
     text: str
@@ -343,6 +347,7 @@ class LogEnd(BaseModel):
     complete: bool
     problem: str | None
     truncated: bool
+    left_out_bytes: int
 
     @classmethod
     def of(cls, tail: LogTail) -> LogEnd:

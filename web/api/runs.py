@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint
+from flask import Blueprint, Response
 from flask.typing import ResponseReturnValue
 
 from tracker.errors import Conflict
@@ -15,6 +15,7 @@ from tracker.store.search import language
 from web.api.exchange import answer, read_body, read_query
 from web.api.models import Chart, LogEnd, LogQuery, NoQuery, Run, RunChange, RunList, RunsQuery, SeriesQuery
 from web.context import db, now, viewer
+from web.text import as_seen_in_terminal
 
 runs = Blueprint("runs", __name__, url_prefix="/runs")
 
@@ -94,4 +95,6 @@ def log(ident: str) -> ResponseReturnValue:
     with db().read() as session:
         run = store.get(session, viewer(), ident)
         found = logs.tail(session, run.id, asked.stream, asked.tail)
+    if asked.format == "text":
+        return Response(as_seen_in_terminal(found.text), content_type="text/plain; charset=utf-8")
     return answer(LogEnd.of(found))

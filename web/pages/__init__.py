@@ -10,9 +10,9 @@ from web.pages import captures, cluster, experiments, home, run, runs, words
 
 _FILTERS = (
     captures.command_line, captures.diff_lines,
-    text.shorten, text.as_seen_in_terminal, words.anchor, words.byte_size, words.duration, words.exact, words.explain,
-    words.gpu_types, words.host_gpus, words.iso, words.job, words.key_metrics, words.mean, words.moment, words.number,
-    words.size, words.spent, words.state_word, words.title,
+    text.shorten, text.coloured, words.anchor, words.byte_size, words.duration, words.exact, words.explain,
+    words.gpu_types, words.host_gpus, words.iso, words.job, words.key_metrics, words.mark, words.mean, words.moment,
+    words.number, words.size, words.spent, words.state_word, words.title,
 )  # fmt: skip
 
 

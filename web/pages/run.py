@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
 
-from flask import Blueprint
+from flask import Blueprint, Response, render_template, request
 from flask.typing import ResponseReturnValue
 
 from tracker.states import FINAL_STATES
 from tracker.store import captures, logs, params, writers
 from tracker.store import runs as store
-from tracker.store.tables import Run, Summary
+from tracker.store.tables import Log, Run, Summary
 from web.context import db, viewer
 from web.pages import live
 from web.pages.things import things
@@ -19,7 +19,7 @@ from web.pages.words import MACHINE
 
 run = Blueprint("run", __name__)
 
-LOG_LINES = 200
+MOST_PIECES = 16  # of an output stream that a page shows, up to 8 KiB each
 SETTLED_EVERY_S = 10
 OUTPUT_IS_LATE_AFTER = timedelta(minutes=1)  # its agent may be away
 
@@ -30,23 +30,36 @@ def show(ident: str) -> ResponseReturnValue:
     with db().read() as session:
         found = store.get(session, viewer(), ident)
         notes = params.notes(session, found)
-        output = logs.tails(session, found.id, LOG_LINES)
         beside = things(session, found.id)
         logged = writers.logged(session, found.id)
         code = captures.heads(session, found)
+        # A page that is fresh already asks for new output itself.
+        output, pieces = logs.ends(session, found.id, 0 if "fragment" in request.args else MOST_PIECES)
     return live.answer(
-        "run", every_s=SETTLED_EVERY_S if _is_settled(found, output) else 1,
-        run=found, groups=_groups(found), notes=notes, output=output, captures=code, **beside,
+        "run", every_s=SETTLED_EVERY_S if _is_settled(found, output) else 1, run=found, groups=_groups(found),
+        notes=notes, output=output, pieces=pieces, captures=code, **beside,
         ended=found.state in FINAL_STATES, view=View.asked(), logged=logged,
     )  # fmt: skip
 
 
-def _is_settled(found: Run, output: dict[str, logs.LogTail]) -> bool:
+@run.get("/runs/<run:ident>/output")
+def output(ident: str) -> ResponseReturnValue:
+    """The last pieces of an output stream from number `from` on, for a page that shows those before."""
+    first = request.args.get("from", 0, type=int)
+    with db().read() as session:
+        found = store.get(session, viewer(), ident)
+        pieces = logs.ends(session, found.id, MOST_PIECES, min(first, 2**62))[1].get(request.args.get("stream", ""), [])
+    response = Response(render_template("run_pieces.html", pieces=pieces))
+    response.add_etag()
+    return response.make_conditional(request)
+
+
+def _is_settled(found: Run, output: list[Log]) -> bool:
     """Say whether little more is to come: the last lines of the output are read after the state is known."""
     if found.state not in FINAL_STATES or found.accounting_due:
         return False
     long_ago = datetime.now(tz=timezone.utc) - OUTPUT_IS_LATE_AFTER
-    return all(tail.complete for tail in output.values()) or found.ended_at is None or found.ended_at < long_ago
+    return all(log.complete for log in output) or found.ended_at is None or found.ended_at < long_ago
 
 
 def _groups(found: Run) -> dict[str, list[Summary]]:

@@ -8,7 +8,7 @@ import signal
 from datetime import datetime, timedelta
 
 from tracker.states import LIVE_STATES
-from tracker.store.tables import Attempt, Run, Summary
+from tracker.store.tables import Attempt, LogPiece, Run, Summary
 
 MACHINE = "system/"
 """How the names of metrics begin that tell of the machine."""
@@ -165,6 +165,14 @@ def byte_size(count: int) -> str:
             break
         size /= 1000
     return f"{size:.3g} {unit}" if size < 1000 else f"{size:.0f} {unit}"
+
+
+def mark(piece: LogPiece) -> str:
+    """What is missing before a piece of output; empty if nothing is."""
+    anew = "the file was written anew" if piece.anew else ""
+    return " · ".join(
+        filter(None, (anew, f"{byte_size(piece.left_out_bytes)} left out" if piece.left_out_bytes else ""))
+    )
 
 
 def mean(summary: Summary) -> float | None:

@@ -1,6 +1,5 @@
 // Keeps the part of the page that changes fresh: asks each second while somebody looks, and changes only what differs.
 import { Idiomorph } from "../vendor/idiomorph.esm.js";
-import { atTheirEnd, scrollToEnds } from "./logs.js";
 import { showTimes } from "./times.js";
 
 const EVERY_MS = 1000;
@@ -69,7 +68,6 @@ async function ask(part, state) {
 }
 
 function change(part, html) {
-  const ends = atTheirEnd();
   Idiomorph.morph(part, html, {
     morphStyle: "innerHTML",
     ignoreActiveValue: true,
@@ -79,7 +77,6 @@ function change(part, html) {
     },
   });
   showTimes(part);
-  scrollToEnds(ends);
   part.dispatchEvent(new CustomEvent("fresh"));
 }
 
