@@ -200,7 +200,7 @@ def unreadable(session: Session, run: Run, stream: str, problem: str, now: datet
 
 
 def ends(session: Session, run_id: str, most: int, first: int = 0) -> tuple[list[Log], dict[str, list[LogPiece]]]:
-    """The streams of a run, stdout before stderr, and of each its last pieces: at most `most`, from number `first` on."""
+    """The streams of a run, stdout before stderr, and of each the last pieces: at most `most`, from number `first`."""
     shown = and_(
         LogPiece.run_id == Log.run_id,
         LogPiece.stream == Log.stream,
