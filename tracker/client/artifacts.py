@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from typing import Any, Iterator, Mapping, NamedTuple
+from typing import Any, Generator, Iterator, Mapping, NamedTuple, TypeVar
 
 from tracker.client.media import Unusable
 
@@ -15,6 +15,19 @@ MOST_LISTED = 1000  # files that the line names
 _MOST_LISTED_CHARS = 400_000
 CHUNK_BYTES = 1024 * 1024
 _FILE = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+
+
+Result = TypeVar("Result")
+Hashing = Generator[None, None, Result]
+
+
+def result_of(work: Hashing[Result]) -> Result:
+    """Do such work to its end."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
 
 
 class Changed(Exception):
@@ -63,9 +76,14 @@ class File(NamedTuple):
 
     def sha256(self) -> str:
         """Return the digest of the file as it was looked at. Raises Changed when it is another by now."""
+        return result_of(self.hashing())
+
+    def hashing(self) -> Hashing[str]:
+        """Compute the digest block by block, for those who do other work in between. Raises Changed."""
         digest = hashlib.sha256()
         for block in self.blocks():
             digest.update(block)
+            yield
         return digest.hexdigest()
 
 
@@ -108,9 +126,12 @@ class Artifact:
                 else:
                     self.left_out += 1
 
-    def digests(self) -> dict[str, str]:
-        """Return the digest of each file by its name. Raises Changed."""
-        return {file.name: file.sha256() for file in self.files}
+    def hashing(self) -> Hashing[dict[str, str]]:
+        """Compute the digest of each file by its name, block by block. Raises Changed."""
+        digests = {}
+        for file in self.files:
+            digests[file.name] = yield from file.hashing()
+        return digests
 
     def sha256(self, digests: Mapping[str, str]) -> str:
         """Return the artifact's digest: the file's, or for a folder that of its manifest."""

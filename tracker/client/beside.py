@@ -6,16 +6,19 @@ What they raise becomes a note of the run (`Run._tell_beside`).
 from __future__ import annotations
 
 import base64
+import math
 import os
 import time
 from typing import Any, Mapping, Protocol
 
 from tracker.client import encode, images, media, worker
-from tracker.client.artifacts import INLINE_BYTES, Artifact, Changed
+from tracker.client.artifacts import INLINE_BYTES, Artifact, Changed, Hashing
 from tracker.client.copies import FolderStore
 from tracker.client.media import Unusable
 from tracker.client.s3 import S3Store
 from tracker.client.spool import home
+
+SLICE_S = 0.1  # of the background thread, for a digest at a time
 
 
 class Teller(Protocol):
@@ -43,17 +46,30 @@ def artifact(run: Teller, path: Any, name: Any, copy: Any, step: Any) -> None:
     if digests is not None:
         run.tell({**line, **found.told(digests)})
     elif found.size_bytes <= INLINE_BYTES:
-        run.tell({**line, **_told_with_digests(found)})
+        _tell_digests(run, line, found, found.hashing(), math.inf)
     else:
         run.tell({**line, **found.told()})
-        worker.later(lambda: run.tell({**line, **_told_with_digests(found)}), f"artifact {name}")
+        _tell_later(run, line, found, found.hashing())
 
 
-def _told_with_digests(found: Artifact) -> dict[str, Any]:
+def _tell_later(run: Teller, line: dict[str, Any], found: Artifact, work: Hashing[dict[str, str]]) -> None:
+    """Go on in the background, in slices: other work of that thread would else wait for minutes."""
+    worker.later(lambda: _tell_digests(run, line, found, work, SLICE_S), f"artifact {line['name']}")
+
+
+def _tell_digests(
+    run: Teller, line: dict[str, Any], found: Artifact, work: Hashing[dict[str, str]], most_s: float
+) -> None:
+    until_s = time.monotonic() + most_s
     try:
-        return found.told(found.digests())
+        # At the end of the process there is no later: what can be done while it waits is done.
+        while time.monotonic() < until_s or worker.is_awaited():
+            next(work)
+        _tell_later(run, line, found, work)
+    except StopIteration as end:
+        run.tell({**line, **found.told(end.value)})
     except Changed as problem:
-        return {**found.told(), "problem": str(problem)}
+        run.tell({**line, **found.told(), "problem": str(problem)})
 
 
 def _copied(run: Teller, name: str, found: Artifact) -> tuple[str | None, dict[str, str] | None]:
