@@ -36,7 +36,7 @@ def artifact(**more: Any) -> dict[str, Any]:
 
 def kept(db: Database) -> list[Medium]:
     with db.read() as session:
-        return [medium for medium, _ in media.find(session, only_run(db).id)]
+        return [one.medium for one in media.find(session, only_run(db).id)]
 
 
 def only_artifact(db: Database) -> Artifact:
@@ -182,3 +182,18 @@ def test_what_is_shown_is_of_the_lowest_rank_and_the_last_of_a_step(db: Database
         for none in ("w0", "w0.5", "w0.-1", "w0.x", "w0." + "9" * 30, ".", ""):
             with pytest.raises(NotFound):
                 media.get(session, run_id, none)
+
+
+def test_what_a_requeued_attempt_logs_again_takes_the_place_of_the_earlier(db: Database) -> None:
+    for restarts, steps in ((0, range(6)), (1, range(3, 5))):
+        header = {"event": "writer", "version": 1, "rank": 0, "restart_count": restarts, "time": 1.7e9}
+        said = [histogram(step, counts=[restarts, step], time=1.7e9 + 100 * restarts + step) for step in steps]
+        Agent(db).send(lines(JOB, header, *points(1), *said, writer=f"w{restarts}"))
+    with db.read() as session:
+        run_id = only_run(db).id
+        (shown,) = media.shown(session, run_id, 10)
+        assert (shown.count, shown.last_step, shown.last_id.partition(".")[0]) == (8, 4, "w1")
+        found = [(one.medium.step, one.attempt) for one in media.find(session, run_id) if one.is_shown]
+        assert found == [(0, 1), (1, 1), (2, 1), (3, 2), (4, 2)]
+        drawn = media.histograms(session, run_id, "weights", 100)
+        assert [one["counts"] for one in drawn.histograms] == [[0, 0], [0, 1], [0, 2], [1, 3], [1, 4]]

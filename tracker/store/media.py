@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from sqlalchemy import func, insert, select
@@ -27,7 +28,7 @@ _SIGNATURES = {
 
 @dataclass(frozen=True)
 class Shown:
-    """What a run logged under one name: how much of it, and the last of the lowest rank that logged it."""
+    """What a run logged under one name: how much of it, and the last that is to be shown."""
 
     kind: str
     name: str
@@ -37,12 +38,25 @@ class Shown:
 
 
 @dataclass(frozen=True)
+class Found:
+    """A medium without its content; which rank logged it in which attempt, and whether it is to be shown."""
+
+    medium: Medium
+    rank: int
+    attempt: int
+    is_shown: bool
+
+
+@dataclass(frozen=True)
 class Histograms:
     """Histograms of one name, by step; `count` there are, fewer are here if that is more than was asked for."""
 
     steps: list[int]
     histograms: list[dict[str, Any]]
     count: int
+
+
+_RESTARTS = func.coalesce(Writer.restarts, 0)
 
 
 def image_type(raw: bytes) -> str | None:
@@ -76,7 +90,8 @@ def shown(session: Session, run_id: str, limit: int) -> list[Shown]:
     """The names under which a run logged media, by kind and name, at most `limit` of them."""
     name = (Medium.kind, Medium.name)
     newest = func.row_number().over(
-        partition_by=name, order_by=(Writer.rank, Medium.step.desc(), Medium.logged_at.desc(), Medium.writer)
+        partition_by=name,
+        order_by=(Writer.rank, _RESTARTS.desc(), Medium.step.desc(), Medium.logged_at.desc(), Medium.writer),
     )
     ranked = (
         select(*name, Medium.step, Medium.writer, Medium.offset_bytes, newest.label("place"))
@@ -91,22 +106,43 @@ def shown(session: Session, run_id: str, limit: int) -> list[Shown]:
     return [Shown(one.kind, one.name, one.logged, one.step, f"{one.writer}.{one.offset_bytes}") for one in found]
 
 
-def find(
-    session: Session, run_id: str, *, kind: str | None = None, name: str | None = None, limit: int = MOST_MEDIA
-) -> list[tuple[Medium, int]]:
-    """Media of a run without their content, each with its rank: by kind, name, step and the time they were logged."""
+def find(session: Session, run_id: str, *, kind: str | None = None, name: str | None = None) -> list[Found]:
+    """Media of a run by kind, name, step and the time they were logged.
+
+    Of each name those are to be shown that the lowest rank logged, the last of each step. What an earlier attempt
+    logged from that step on where a later one begins is not: the later one logs it again.
+    """
     query = (
-        select(Medium, Writer.rank)
+        select(Medium, Writer.rank, _RESTARTS)
         .join(Writer, (Writer.run_id == Medium.run_id) & (Writer.name == Medium.writer))
         .where(Medium.run_id == run_id)
         .order_by(Medium.kind, Medium.name, Medium.step, Medium.logged_at, Medium.writer, Medium.offset_bytes)
-        .limit(limit)
     )
     if kind:
         query = query.where(Medium.kind == kind)
     if name:
         query = query.where(Medium.name == name)
-    return [(medium, rank) for medium, rank in session.execute(query)]
+    found: list[Found] = []
+    for _, rows in groupby(session.execute(query), key=lambda row: (row[0].kind, row[0].name)):
+        of_name = [(medium, rank, restarts + 1) for medium, rank, restarts in rows]
+        current = set(_current(of_name).values())
+        found += [Found(*one, is_shown=one[0] in current) for one in of_name]
+    return found
+
+
+def _current(of_name: list[tuple[Medium, int, int]]) -> dict[int, Medium]:
+    """What is to be shown of one name, by step."""
+    lowest = min(rank for _, rank, _ in of_name)
+    attempts: dict[int, list[Medium]] = {}
+    for medium, rank, attempt in of_name:
+        if rank == lowest:
+            attempts.setdefault(attempt, []).append(medium)
+    current: dict[int, Medium] = {}
+    for _, logged in sorted(attempts.items()):
+        begin = logged[0].step
+        current = {step: medium for step, medium in current.items() if step < begin}
+        current.update((medium.step, medium) for medium in logged)
+    return current
 
 
 def get(session: Session, run_id: str, medium_id: str) -> Medium:
@@ -121,17 +157,12 @@ def get(session: Session, run_id: str, medium_id: str) -> Medium:
 
 
 def histograms(session: Session, run_id: str, name: str, most: int) -> Histograms:
-    """Histograms of the lowest rank that logged them, the last one of each step; of many every n-th and the last.
-
-    Raises NotFound.
-    """
+    """Histograms that are to be shown; of more than `most` every n-th, and the last. Raises NotFound."""
     found = find(session, run_id, kind=HISTOGRAM, name=name)
     if not found:
         raise NotFound(f"This run has no histogram `{name[:80]}`.")
-    lowest = min(rank for _, rank in found)
-    by_step = {medium.step: medium for medium, rank in found if rank == lowest}
-    steps = sorted(by_step)
-    every = -(-len(steps) // most)
-    chosen = sorted({*steps[::every], steps[-1]})[-most:]
-    contents = {step: get(session, run_id, by_step[step].id).content for step in chosen}
-    return Histograms(chosen, [json.loads(contents[step]) for step in chosen], len(steps))
+    shown = [one.medium for one in found if one.is_shown]
+    every = -(-len(shown) // most)
+    chosen = shown[-1::-every][::-1]
+    contents = [json.loads(get(session, run_id, medium.id).content) for medium in chosen]
+    return Histograms([medium.step for medium in chosen], contents, len(shown))

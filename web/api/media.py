@@ -10,7 +10,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tracker.store import media as store
 from tracker.store import runs
-from tracker.store.tables import Medium as Stored
 from web.api.exchange import answer, read_query
 from web.api.models import Key, NoQuery, Time
 from web.context import db, viewer
@@ -36,7 +35,10 @@ class HistogramsQuery(NoQuery):
 
 
 class Medium(BaseModel):
-    """Something that a rank logged at a step; its content is at `/runs/{id}/media/{id}`."""
+    """Something that a rank logged at a step in an attempt; its content is at `/runs/{id}/media/{id}`.
+
+    `shown`: of the lowest rank, and not logged again at this step or by a later attempt that begins before it.
+    """
 
     model_config = ConfigDict(from_attributes=True)
     id: str
@@ -45,14 +47,16 @@ class Medium(BaseModel):
     step: int
     logged_at: Time
     rank: int
+    attempt: int
+    shown: bool
     size_bytes: int
     content_type: str
 
     @classmethod
-    def of(cls, stored: Stored, rank: int) -> Medium:
+    def of(cls, found: store.Found) -> Medium:
         """The medium as the store has it."""
-        told = {name: getattr(stored, name) for name in cls.model_fields if name != "rank"}
-        return cls(**told, rank=rank)
+        told: dict[str, Any] = {"rank": found.rank, "attempt": found.attempt, "shown": found.is_shown}
+        return cls(**{name: getattr(found.medium, name) for name in cls.model_fields if name not in told}, **told)
 
 
 class MediaList(BaseModel):
@@ -81,12 +85,12 @@ def find(ident: str) -> ResponseReturnValue:
     with db().read() as session:
         run = runs.get(session, viewer(), ident)
         found = store.find(session, run.id, kind=asked.kind, name=asked.name)
-    return answer(MediaList(items=[Medium.of(medium, rank) for medium, rank in found]))
+    return answer(MediaList(items=[Medium.of(one) for one in found]))
 
 
 @media.get("/<run:ident>/media/histograms")
 def histograms(ident: str) -> ResponseReturnValue:
-    """The histograms of one name over steps, of the lowest rank that logged them."""
+    """The histograms of one name over steps, those that are to be shown."""
     asked = read_query(HistogramsQuery)
     with db().read() as session:
         run = runs.get(session, viewer(), ident)

@@ -50,7 +50,7 @@ async function load(element, card) {
   try {
     const told = await ask(element.dataset.list);
     if (card.kind === "histogram") showHistograms(stage, card, told, element.dataset.name);
-    else await showSteps(element, stage, card, lastOfEachStep(told.items));
+    else await showSteps(element, stage, card, told.items.filter((one) => one.shown));
     card.drawn = wanted;
     stage.dataset.shown = element.dataset.count;
   } catch {
@@ -63,12 +63,6 @@ async function ask(address) {
   const answer = await fetch(address, { signal: AbortSignal.timeout(20000) });
   if (!answer.ok) throw new Error(answer.statusText);
   return answer.json();
-}
-
-/** What the lowest rank logged, by step; of what was logged twice at a step the last. */
-function lastOfEachStep(items) {
-  const lowest = Math.min(...items.map((one) => one.rank));
-  return [...new Map(items.filter((one) => one.rank === lowest).map((one) => [one.step, one])).values()];
 }
 
 function showHistograms(stage, card, told, name) {
