@@ -8,7 +8,7 @@ import time
 from datetime import datetime, timezone
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, func, select
 
 from tests.agent_side import ADMIN, NODE, Agent, hook, lines, points
 from tracker.actions.ingest import ingest
@@ -79,6 +79,19 @@ def test_a_second_prolog_after_an_epilog_is_a_second_attempt(db: Database) -> No
     Agent(db).send(hook("prolog", 12, at=1.7e9), hook("epilog", 12, at=1.7e9 + 5))
     Agent(db).send(hook("prolog", 12, at=1.7e9 + 60, pid=2, SLURM_JOB_RESTART_COUNT=1))
     assert [attempt.number for attempt in only_run(db).attempts] == [1, 2]
+
+
+def test_a_deleted_run_takes_what_its_processes_still_write_and_stays_deleted(db: Database) -> None:
+    folder = f"local.{'a' * 32}"
+    held = Agent(db).send(lines(folder, *points(5), {"event": "finish", "exit_code": 0}))["parts"][0]["offset"]
+    with db.write() as session:
+        runs.remove(session.scalars(select(Run)).one(), datetime.now(timezone.utc))
+    answer = Agent(db).send(lines(folder, *points(5, first=5), offset=held), folders=(folder,))
+    assert answer["parts"][0]["offset"] > held
+    assert answer["release"] == [folder]
+    with db.read() as session:
+        assert runs.find(session, ADMIN).items == []
+        assert session.scalar(select(func.count()).select_from(Run)) == 1
 
 
 def test_points_that_overlap_what_is_stored_are_not_doubled(db: Database) -> None:

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +23,7 @@ from sqlalchemy import select
 from tests.agent.bad_road import FAULTS, BadRoad, bad_road
 from tests.agent.conftest import Node
 from tests.agent.real_server import RealServer
-from tests.conftest import ROOT
+from tests.conftest import ROOT, wait_until
 from tests.postgres import Postgres
 from tracker.store import series
 from tracker.store.database import Database
@@ -86,7 +86,7 @@ class Storm:
             thread.start()
         while time.monotonic() < ends_s or any(thread.is_alive() for thread in others) or self._is_calm():
             count = 2 if self.chance.random() < 0.3 else 1  # an administrator may start a second one by mistake
-            agents = [subprocess.Popen(self.command("--interval", "0.02"), **self._quiet()) for _ in range(count)]
+            agents = [subprocess.Popen(self.command("--interval", "0.02"), **self.quiet()) for _ in range(count)]
             time.sleep(self.chance.uniform(0.5, 1.5))
             for agent in agents:
                 assert agent.poll() is None, "an agent ended by itself"
@@ -113,12 +113,12 @@ class Storm:
             assert writer.process.wait(30) in (0, -signal.SIGKILL)
         self.server.await_ready()
         for _ in range(5):
-            done = subprocess.run(self.command("--once"), check=False, timeout=60, **self._quiet())
+            done = subprocess.run(self.command("--once"), check=False, timeout=60, **self.quiet())
             if done.returncode == 0:
                 return
         pytest.fail("an agent cannot ship what is left")
 
-    def _quiet(self) -> dict[str, Any]:
+    def quiet(self) -> dict[str, Any]:
         env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "TRACKER_TOKEN": self.token, "HOME": "/nowhere"}
         return {"env": env, "stderr": subprocess.DEVNULL}
 
@@ -249,3 +249,37 @@ def test_through_a_storm_with_sqlite(node: Node, tmp_path: Path, request: pytest
 
     with stormy(node, f"sqlite:///{tmp_path / 'tracker.db'}", seed=2) as storm:
         assert blow_over(storm, 7, [is_held]) > 1000
+
+
+def test_a_database_that_is_put_back_to_its_backup_gets_the_rest_again(node: Node, tmp_path: Path) -> None:
+    kept, backup = tmp_path / "tracker.db", tmp_path / "backup.db"
+    with stormy(node, f"sqlite:///{kept}", seed=3) as storm:
+        storm.road.is_open = True
+        db = Database(storm.server.database_url)
+        node.write(range(50), "dev.7", uid=0)
+        agent = subprocess.Popen(storm.command("--interval", "0.05"), **storm.quiet())
+        try:
+            wait_until(lambda: stored_steps(db) == list(range(50)))
+            with closing(sqlite3.connect(kept)) as source, closing(sqlite3.connect(backup)) as copy:
+                source.backup(copy)
+            node.write(range(50, 90), "dev.7", uid=0)
+            wait_until(lambda: stored_steps(db) == list(range(90)))
+            db.close()
+            storm.server.kill()
+            for path in tmp_path.glob("tracker.db*"):
+                path.unlink()
+            backup.rename(kept)
+            assert stored_steps(db) == list(range(50))
+            storm.server.start()
+            wait_until(lambda: stored_steps(db) == list(range(90)), 60)
+        finally:
+            agent.kill()
+            agent.wait()
+            db.close()
+
+
+def stored_steps(db: Database) -> list[int]:
+    """Steps of the only run's `loss`."""
+    with db.read() as session:
+        run = session.scalar(select(Run))
+        return series.load(session, run.id, "loss").steps.tolist() if run and session.scalar(select(Summary)) else []
