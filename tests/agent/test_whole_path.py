@@ -26,8 +26,8 @@ from tests.agent.real_server import RealServer
 from tests.conftest import ROOT, wait_until
 from tests.postgres import Postgres
 from tracker.store import series
-from tracker.store.database import Database
-from tracker.store.tables import Attempt, Experiment, Run, Summary, Writer
+from tracker.store.database import Database, Session
+from tracker.store.tables import Attempt, Experiment, Run, Segment, Summary, Writer
 
 # It writes down each step beside the spool after `log` has returned from it.
 WRITER = """
@@ -131,7 +131,7 @@ def check_every_point_is_there_once(storm: Storm, db: Database) -> int:
         runs = {run.job_id or run.id: run for run in session.scalars(select(Run))}
         assert len(runs) == len({one.folder for one in storm.writers})
         for one in storm.writers:
-            spooled = written_points(storm.node.spool / "jobs" / one.folder, one.rank)
+            writer, spooled = written_points(storm.node.spool / "jobs" / one.folder, one.rank)
             said = [int(step) for step in one.returned.read_text().split()]
             steps = [step for step, _, _ in spooled["loss"]]
             assert steps[: len(said)] == said
@@ -142,7 +142,7 @@ def check_every_point_is_there_once(storm: Storm, db: Database) -> int:
                 else next(run for run in runs.values() if run.id.replace("-", "") == one.folder[6:])
             )
             for metric, points in spooled.items():
-                stored = series.load(session, run.id, metric, one.rank)
+                stored = stored_points(session, run.id, writer, metric)
                 assert stored.steps.tolist() == [step for step, _, _ in points]
                 assert stored.times_us.tolist() == [round(time_s * 1e6) for _, time_s, _ in points]
                 assert list(map(str, stored.values.tolist())) == [str(value) for _, _, value in points]
@@ -154,22 +154,30 @@ def check_every_point_is_there_once(storm: Storm, db: Database) -> int:
     return total
 
 
-def written_points(folder: Path, rank: int) -> dict[str, list[tuple[int, float, float]]]:
-    """Step, time and value of all points that a rank wrote, by metric."""
-    found: dict[str, list[tuple[int, float, float]]] = {}
+def written_points(folder: Path, rank: int) -> tuple[str, dict[str, list[tuple[int, float, float]]]]:
+    """The writer of a rank, and step, time and value of all points that it wrote, by metric."""
     for file in folder.glob("*.jsonl"):
         header, *messages = map(json.loads, file.read_text().splitlines())
         if header["rank"] == rank:
+            found: dict[str, list[tuple[int, float, float]]] = {}
             for message in messages:
                 for metric, value in message.get("metrics", {}).items():
                     found.setdefault(metric, []).append((message["step"], message["time"], float(value)))
-    return found
+            return file.stem, found
+    raise LookupError(f"no file of rank {rank} in {folder}")
 
 
-def check_summary(storm: Storm, session: Any, run: Run) -> None:
+def stored_points(session: Session, run_id: str, writer: str, metric: str) -> series.Points:
+    """What the database has of a writer's metric, in the order written."""
+    mine = select(Segment).where(Segment.run_id == run_id, Segment.writer == writer, Segment.metric == metric)
+    found = session.scalars(mine.order_by(Segment.number))
+    return series.Points.joined([series.unpack(one.steps, one.times, one.values) for one in found])
+
+
+def check_summary(storm: Storm, session: Session, run: Run) -> None:
     name = f"dev.{run.job_id}" if run.job_id else f"local.{run.id.replace('-', '')}"
     ranks = [one.rank for one in storm.writers if one.folder == name]
-    pieces = [written_points(storm.node.spool / "jobs" / name, rank) for rank in ranks]
+    pieces = [written_points(storm.node.spool / "jobs" / name, rank)[1] for rank in ranks]
     for summary in session.scalars(select(Summary).where(Summary.run_id == run.id)):
         values = [value for piece in pieces for _, _, value in piece[summary.metric]]
         finite = [value for value in values if math.isfinite(value)]
@@ -281,5 +289,5 @@ def test_a_database_that_is_put_back_to_its_backup_gets_the_rest_again(node: Nod
 def stored_steps(db: Database) -> list[int]:
     """Steps of the only run's `loss`."""
     with db.read() as session:
-        run = session.scalar(select(Run))
-        return series.load(session, run.id, "loss").steps.tolist() if run and session.scalar(select(Summary)) else []
+        run_id = session.scalar(select(Segment.run_id))
+        return stored_points(session, run_id, "w1", "loss").steps.tolist() if run_id else []
