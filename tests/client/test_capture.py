@@ -275,6 +275,20 @@ def test_a_batch_script_is_only_taken_from_a_plain_small_file_of_this_user_s_job
     assert told() is None
 
 
+def test_the_last_of_a_disk_is_left_for_points(scripts: Scripts, small_disk: Path) -> None:
+    done = scripts.run("tracker.log({'a': 1})", TRACKER_HOME=str(small_disk))
+    assert "capture is not logged: the disk is nearly full" in done.stderr
+    (folder,) = (small_disk / "spool" / "jobs").iterdir()
+    assert [one.get("event") for one in scripts.messages(folder)] == ["writer", None, "note", "finish"]
+
+
+def test_a_script_that_ends_waits_for_a_second_at_most() -> None:
+    pace = Pace(60, hurried=lambda: True)
+    with pytest.raises(OutOfTime):
+        while True:
+            pace.step()
+
+
 def test_work_in_the_background_has_an_end() -> None:
     pace = Pace(0.01)
     with pytest.raises(OutOfTime):

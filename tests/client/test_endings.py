@@ -137,6 +137,7 @@ def test_a_full_disk_costs_points_but_no_line_and_no_training(scripts: Scripts, 
         tracker.log({"loss": 1.0}, step=2100)
         """,
         **JOB,
+        TRACKER_CAPTURE="off",
         TRACKER_SPOOL=str(_with_room_to_free(small_disk)),
     )
     assert done.stderr.count("\n") == 1

@@ -13,6 +13,7 @@ from typing import Callable
 
 SLICE_S = 0.0005
 REST = 4
+HURRIED_S = 1.0
 
 
 class OutOfTime(Exception):
@@ -20,7 +21,10 @@ class OutOfTime(Exception):
 
 
 class Pace:
-    """Counts the work of one job in the background, in seconds, and makes its pauses; none while `hurried` says so."""
+    """Counts the work of one job in the background, in seconds, and makes its pauses.
+
+    While `hurried` says so there are no pauses, and one second more is all there is.
+    """
 
     def __init__(self, work_s: float = 5.0, hurried: Callable[[], bool] = lambda: False) -> None:
         self.left_s = work_s
@@ -35,7 +39,9 @@ class Pace:
         self.left_s -= worked_s
         if self.left_s <= 0:
             raise OutOfTime
-        if not self._hurried():
+        if self._hurried():
+            self.left_s = min(self.left_s, HURRIED_S)
+        else:
             time.sleep(min(worked_s * REST, 0.05))
         self._since_s = time.perf_counter()
 

@@ -14,6 +14,7 @@ from tracker.client.spool import NoSpool, new_file, new_spool_file
 
 _LOOK_EVERY_S = 1.0
 _MOST_WARNINGS = 1000
+_LEFT_FOR_POINTS_BYTES = 16 * 1024 * 1024
 _said: dict[str, str] = {}
 
 
@@ -120,7 +121,10 @@ class Run:
         from tracker.client import capture, pace  # noqa: PLC0415  # in the background: they take 20 ms to load
 
         line = capture.line(env, folders, pace.Pace(hurried=worker.is_awaited))
-        if self._file.fd >= 0:
+        free = os.statvfs(self.spool)
+        if free.f_bavail * free.f_frsize < _LEFT_FOR_POINTS_BYTES:
+            self.note("capture", "the disk is nearly full, the rest is left for points")
+        elif self._file.fd >= 0:
             self._append(line)
 
     def describe(self, experiment: str | None, name: str | None) -> None:

@@ -6,15 +6,18 @@ A file is read only when it does not look as git saw it last: another size, mode
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import stat
 import struct
-import sys
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+try:
+    from _sha1 import sha1  # type: ignore[import-not-found]  # hashlib loads OpenSSL, 4 MB
+except ImportError:
+    from hashlib import sha1
 
 from tracker.client.git.index import Entry, Index
 from tracker.client.git.objects import Objects, Unreadable, tree_entries
@@ -248,7 +251,7 @@ class Changes:
             size = os.fstat(fd).st_size
             if size > MOST_HASHED_BYTES:
                 raise OSError(f"it was touched and is longer than {MOST_HASHED_BYTES} bytes")
-            digest = _sha1(b"blob %d\0" % size)
+            digest = sha1(b"blob %d\0" % size)
             while size > 0:
                 piece = os.read(fd, min(size, 1 << 16))
                 if not piece:
@@ -347,11 +350,4 @@ def _is_text(content: bytes) -> bool:
 
 
 def _oid(content: bytes) -> bytes:
-    return bytes(_sha1(b"blob %d\0" % len(content) + content).digest())
-
-
-def _sha1(content: bytes) -> Any:
-    # Where only approved digests may protect something, this one must say that it protects nothing.
-    if sys.version_info >= (3, 9):
-        return hashlib.sha1(content, usedforsecurity=False)  # novm: asked for above
-    return hashlib.sha1(content)
+    return bytes(sha1(b"blob %d\0" % len(content) + content).digest())
