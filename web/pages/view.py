@@ -16,8 +16,9 @@ _POINTS_OF_ONE, _POINTS_OF_MANY = 1000, 6400
 
 @dataclass(frozen=True)
 class Choice:
-    """One way of looking: its word, its address, and whether it is the one chosen now."""
+    """One way of looking: the parameter it sets, its word, its address, and whether it is the one chosen now."""
 
+    parameter: str
     word: str
     href: str
     chosen: bool
@@ -72,4 +73,4 @@ class View:
 
 
 def _choices(parameter: str, words: Sequence[tuple[str, str | None]], chosen: str | None) -> list[Choice]:
-    return [Choice(word, here(**{parameter: value}), value == chosen) for word, value in words]
+    return [Choice(parameter, word, here(**{parameter: value}), value == chosen) for word, value in words]

@@ -6,7 +6,7 @@ const EVERY_MS = 1000;
 const SLOWEST_MS = 15000;
 
 /** Starts to keep `part` fresh. After each change it gets the event `fresh`. A link with `data-turn` turns the same
- *  page to another view: only its address and this part change. */
+ *  page to another view: only the parameter that it names changes in the address, and then this part. */
 export function keepFresh(part) {
   const state = { etag: null, timer: null, failures: 0, asking: false };
   const look = async () => {
@@ -30,7 +30,11 @@ export function keepFresh(part) {
     const link = event.target.closest("a[data-turn]");
     if (!link || event.button || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
     event.preventDefault();
-    history.pushState(null, "", link.href);
+    const address = new URL(location.href); // the link itself may not know yet what was chosen a moment ago
+    const value = new URL(link.href).searchParams.get(link.dataset.turn);
+    if (value === null) address.searchParams.delete(link.dataset.turn);
+    else address.searchParams.set(link.dataset.turn, value);
+    history.pushState(null, "", address);
     turn();
   });
   addEventListener("popstate", turn);
