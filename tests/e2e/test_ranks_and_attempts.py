@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 import pytest
@@ -18,13 +19,14 @@ for step in range(20):
 # Saves each tenth step, and goes on from there.
 RESUMES = """
 import os, time, tracker
-saved = "saved-" + os.environ["SLURM_JOB_ID"]
+saved = os.environ["SAVED"]
 first = int(open(saved).read()) if os.path.exists(saved) else 0
 for step in range(first, 60):
     if step % 10 == 0:
         open(saved, "w").write(str(step))
     tracker.log({"loss": 1000 * tracker.current_run().attempt + step}, step=step)
     time.sleep(0.1)
+os.remove(saved)
 """
 COUNTS = """
 import time, tracker
@@ -61,17 +63,20 @@ def test_eight_ranks_on_two_nodes_are_one_run(site: Site) -> None:
 
 
 def test_a_requeued_job_resumes_from_its_checkpoint_and_omitted_steps_count_on(site: Site) -> None:
-    resuming = site.sbatch(f"exec python -c '{RESUMES}'", "--requeue")
+    # In alice's home, which stays when a cluster goes: job ids begin again there.
+    resuming = site.sbatch(f"export SAVED=saved-{uuid.uuid4().hex}\nexec python -c '{RESUMES}'", "--requeue")
     counting = site.sbatch(f"exec python -c '{COUNTS}'", "--requeue")
-    wait_until(lambda: _count(site, resuming, "loss") > 35, what="some steps after the last checkpoint")
-    wait_until(lambda: _count(site, counting, "x") > 5)
+    wait_until(lambda: _count(site, resuming, "loss") > 35, within_s=60, what="some steps after a checkpoint")
+    wait_until(lambda: _count(site, counting, "x") > 5, within_s=60)
     for job in (resuming, counting):
         site.as_root("scontrol", "requeue", str(job))
         site.await_state(job, "PENDING")
-    runs = {job: site.await_truth(job, within_s=90) for job in (resuming, counting)}
-    assert [len(run["attempts"]) for run in runs.values()] == [2, 2]
-    _resumed(site, runs[resuming])
-    found = site.series(runs[counting], "x")
+    for job in (resuming, counting):
+        assert len(site.await_truth(job, within_s=90)["attempts"]) == 2
+    wait_until(lambda: (site.run(resuming) or {})["summary"]["loss"]["last_step"] == 59)
+    _resumed(site, site.run(resuming) or {})
+    wait_until(lambda: site.series(site.run(counting) or {}, "x")["y"].count(2) == 30)
+    found = site.series(site.run(counting) or {}, "x")
     first = found["y"].count(1)
     assert (found["x"], found["y"], found["hidden"]) == (list(range(first + 30)), [1] * first + [2] * 30, 0)
 
@@ -80,7 +85,7 @@ def _resumed(site: Site, run: dict[str, Any]) -> None:
     """Each step is shown once, from the checkpoint on as the second attempt logged it; all points are kept."""
     kept = site.series(run, "loss", attempts="all")
     first, second = kept["lines"]
-    saved = second["x"][0]
+    saved = int(second["x"][0])
     assert saved % 10 == 0
     assert (second["x"], second["y"]) == (list(range(saved, 60)), [2000 + step for step in range(saved, 60)])
     assert first["x"][-1] >= 35

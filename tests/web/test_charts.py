@@ -117,3 +117,13 @@ def test_where_there_is_nothing_to_choose_nothing_is_offered(server: Server, vis
     expect(page.get_by_role("navigation", name="Ranks")).to_have_count(0)
     expect(page.get_by_role("navigation", name="Attempts")).to_have_count(0)
     expect(page.locator(".unseen-points")).to_be_hidden()
+
+
+def test_more_lines_than_a_chart_can_have_are_told(server: Server, visit: Visit) -> None:
+    with server.database.write() as session:
+        run = samples.add_run(session)
+        for rank in range(70):
+            samples.log(session, run, "loss", [3.0 + rank, 2.0], rank=rank)
+    page = visit(server).open(f"/runs/{run.id}?rank=all")
+    card = _drawn(page, "loss", 2, "rank=all")
+    expect(card.locator(".left-out")).to_have_text("lines not drawn6")

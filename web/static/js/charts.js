@@ -71,10 +71,14 @@ function nothing(element, chart, drawn, from) {
 
 function tell(element, chart, state, series) {
   Object.assign(chart, state);
-  const unseen = element.querySelector(".unseen-points");
-  unseen.hidden = !series.hidden;
-  unseen.querySelector("dd").textContent = String(series.hidden).replace(/\B(?=(\d{3})+$)/g, "\u202f");
+  count(element.querySelector(".unseen-points"), series.hidden);
+  count(element.querySelector(".left-out"), series.lines_left_out);
   Object.assign(element.querySelector(".plot").dataset, { points: series.count, from: state.from });
+}
+
+function count(place, number) {
+  place.hidden = !number;
+  place.querySelector("dd").textContent = String(number).replace(/\B(?=(\d{3})+$)/g, "\u202f");
 }
 
 function repaint() {
