@@ -105,6 +105,18 @@ def test_a_folder_is_told_of_by_its_manifest_as_sha256sum_prints_it(scripts: Scr
     assert "2 links, devices and the like" in notes(scripts)["artifact out"]
 
 
+def test_a_folder_of_many_files_with_long_names_fits_into_a_line(scripts: Scripts) -> None:
+    long = "\u9f8d" * 80
+    folder = scripts.home / "many" / long / long / long / long
+    folder.mkdir(parents=True)
+    for number in range(300):
+        (folder / f"{long}{number}").touch()
+    scripts.run("tracker.log_artifact('many')")
+    (told,) = artifacts(scripts)
+    assert told["file_count"] == 300
+    assert 100 < len(told["files"]) <= 200
+
+
 def test_the_digest_of_a_large_file_comes_from_the_background(scripts: Scripts) -> None:
     (scripts.home / "sparse").touch()
     os.truncate(scripts.home / "sparse", 1024 * MIB)

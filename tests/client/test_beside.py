@@ -197,3 +197,14 @@ def test_what_cannot_be_stored_is_a_note_and_never_an_error(scripts: Scripts, ca
     ((_, said),) = notes(scripts).items()
     assert reason in said
     assert "is not logged" in done.stderr
+
+
+def test_switched_off_nothing_is_kept(scripts: Scripts) -> None:
+    scripts.run(
+        """
+        tracker.log_image("x", None); tracker.log_figure("x", None); tracker.log_histogram("x", None)
+        tracker.log_table("x", None); tracker.log_artifact("nowhere", copy=True)
+        """,
+        TRACKER_MODE="off",
+    )
+    assert list(scripts.home.iterdir()) == []

@@ -15,7 +15,8 @@ from tracker.actions.read_lines import MAX_NAME_CHARS, clean, moment, number, te
 from tracker.store.media import image_type
 
 MAX_PATH_CHARS = 4096
-MOST_FILES = 1000
+MOST_FILES = 200
+MAX_FILE_CHARS = 1000
 MOST_BINS = 512
 MOST_COLUMNS = 500
 MOST_CELL_CHARS = 2000
@@ -68,7 +69,7 @@ def _files(given: Any) -> list[dict[str, Any]]:
     return [
         {"path": path, "size_bytes": _count(one.get("size_bytes")) or 0, "sha256": _digest(one.get("sha256"))}
         for one in listed[:MOST_FILES]
-        if (path := text(one.get("path"), MAX_PATH_CHARS))
+        if (path := text(one.get("path"), MAX_FILE_CHARS))
     ]
 
 

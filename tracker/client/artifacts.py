@@ -7,12 +7,13 @@ import os
 import stat
 from typing import Any, Generator, Iterator, Mapping, NamedTuple, TypeVar
 
+from tracker.client import encode
 from tracker.client.media import Unusable
 
 INLINE_BYTES = 64 * 1024 * 1024  # up to here the digest is computed at once, beyond in the background
 MOST_FILES = 100_000  # of one folder
-MOST_LISTED = 1000  # files that the line names
-_MOST_LISTED_CHARS = 400_000
+MOST_LISTED = 200  # files that the line names
+_MOST_LISTED_BYTES = 500_000
 CHUNK_BYTES = 1024 * 1024
 _FILE = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
@@ -152,9 +153,9 @@ class Artifact:
         return told
 
     def _listed(self, digests: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-        room = _MOST_LISTED_CHARS
+        room = _MOST_LISTED_BYTES
         for file in self.files[:MOST_LISTED]:
-            room -= len(file.name) * 2 + 120
+            room -= len(encode.line_of({"": file.name})) + 120
             if room < 0:
                 return
             sha256 = {"sha256": digests[file.name]} if file.name in digests else {}

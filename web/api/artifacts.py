@@ -56,7 +56,7 @@ class Artifact(BaseModel):
 
 
 class ArtifactWithFiles(Artifact):
-    """An artifact, and the first 1,000 files of a folder."""
+    """An artifact, and the first 200 files of a folder."""
 
     files: list[File]
 
