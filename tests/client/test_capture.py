@@ -275,6 +275,24 @@ def test_a_batch_script_is_only_taken_from_a_plain_small_file_of_this_user_s_job
     assert told() is None
 
 
+@pytest.mark.parametrize("encoder", ["orjson", "json"])
+def test_the_background_loads_no_module_that_a_forked_child_could_wait_for(scripts: Scripts, encoder: str) -> None:
+    done = scripts.run(f"""
+        import sys
+        if {encoder == "json"}: sys.modules["orjson"] = None
+        from tracker.client import worker
+        later, jobs = worker.later, []
+        worker.later = lambda *job: jobs.append(job)
+        tracker.init()
+        before, worker.later = set(sys.modules), later
+        worker.later(*jobs[0])
+        worker.drain()
+        print(*sorted(name for name in set(sys.modules) - before if not name.startswith("tracker.client.")))
+    """)
+    assert done.stdout.strip() == "_sha1"  # which only this room asks for
+    assert len(captured(scripts)) == 1
+
+
 def test_the_last_of_a_disk_is_left_for_points(scripts: Scripts, small_disk: Path) -> None:
     done = scripts.run("tracker.log({'a': 1})", TRACKER_HOME=str(small_disk))
     assert "capture is not logged: the disk is nearly full" in done.stderr

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import bisect  # noqa: F401
 import os
+import struct  # noqa: F401
 import sys
 import time
+import zlib  # noqa: F401
 from contextlib import suppress
 from typing import Any, Mapping, MutableMapping
 
 from tracker.client import encode, worker
 from tracker.client.identity import code_folders, is_captured, slurm_job, writer_header
 from tracker.client.spool import NoSpool, new_file, new_spool_file
+
+# What the background needs of the standard library is loaded here, in front: a child that is forked while a thread
+# loads a module waits for that module for ever.
 
 _LOOK_EVERY_S = 1.0
 _MOST_WARNINGS = 1000

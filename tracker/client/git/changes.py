@@ -11,7 +11,6 @@ import re
 import stat
 import struct
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 try:
@@ -40,16 +39,16 @@ _SECRET_FILE = re.compile(
 )
 
 
-@dataclass
 class Found:
     """What was found: names by `M`odified, `A`dded, `D`eleted, `U`nmerged; the difference; what it lacks and why."""
 
-    changed: list[str] = field(default_factory=list)
-    untracked: list[str] = field(default_factory=list)
-    diff: list[bytes] = field(default_factory=list)
-    not_in_diff: dict[str, str] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-    diff_bytes: int = 0
+    def __init__(self) -> None:
+        self.changed: list[str] = []
+        self.untracked: list[str] = []
+        self.diff: list[bytes] = []
+        self.not_in_diff: dict[str, str] = {}
+        self.notes: list[str] = []
+        self.diff_bytes = 0
 
     @property
     def dirty(self) -> bool:
