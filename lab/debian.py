@@ -24,7 +24,7 @@ SLURM = (
     "munge",
     "mariadb-server",
 )
-TESTS = ("postgresql", "chromium", "fonts-dejavu-core")
+TESTS = ("postgresql", "chromium", "fonts-dejavu-core", "gcc", "libc6-dev")  # a compiler for an NVML of air
 SERVICES = {
     "slurmctld": "slurmctld",
     "slurmd": "slurmd",

@@ -23,6 +23,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--outage", metavar="SECONDS", type=float, default=3.0, help="how long a database is away (3)")
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where there is no NVIDIA GPU its tests are deselected, which pytest tells; `-m gpu` runs them anyway."""
+    if config.option.markexpr or Path("/dev/nvidiactl").exists():
+        return
+    needing = [item for item in items if item.get_closest_marker("gpu")]
+    if needing:
+        items[:] = [item for item in items if item not in needing]
+        config.hook.pytest_deselected(items=needing)
+
+
 def wait_until(true: Callable[[], object], within_s: float = 20, pause_s: float = 0.05, what: str = "") -> object:
     """What `true` answers as soon as it is true. Fails the test when it is not within the time."""
     deadline = time.monotonic() + within_s

@@ -67,9 +67,9 @@ class Node:
         return done.stderr
 
     @contextmanager
-    def agent(self, **env: str) -> Iterator[subprocess.Popen[Any]]:
+    def agent(self, *arguments: object, **env: str) -> Iterator[subprocess.Popen[Any]]:
         """An agent that runs while in the block."""
-        command = self.command("--interval", 0.05)
+        command = self.command("--interval", 0.05, *arguments)
         with subprocess.Popen(command, env=_env(env), stderr=subprocess.PIPE, text=True) as process:
             yield process
             if process.poll() is None:

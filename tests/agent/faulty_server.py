@@ -33,6 +33,7 @@ class FaultyServer:
         self.follow: list[dict[str, Any]] = []
         self.release: set[str] = set()
         self.unusable: set[str] = set()
+        self.gpus: dict[str, list[int]] = {}
         self.faults: deque[Fault | None] = deque()
         self.url = ""
         self._lock = threading.Lock()
@@ -50,7 +51,8 @@ class FaultyServer:
             self.drained = manifest["folders"]
             answers = [self._part(part, blob) for part, blob in zip(manifest["parts"], blobs, strict=True)]
             release = [name for name in manifest["folders"] if name in self.release]
-            return {"parts": answers, "follow": self.follow, "release": release}
+            gpus = {name: self.gpus[name] for name in manifest["gpus_of"] if name in self.gpus}
+            return {"parts": answers, "follow": self.follow, "release": release, "gpus": gpus}
 
     def _part(self, part: dict[str, Any], blob: bytes) -> dict[str, Any]:
         if (part.get("folder") or part.get("name")) in self.unusable:

@@ -96,8 +96,13 @@ def curves(session: Session, run: Run, count: int, seed: int = 1) -> None:
     log(session, run, "val/loss", [value + 0.05 + chance.random() * 0.04 for value in falling[:: max(1, count // 40)]])
     log(session, run, "accuracy", [1 - value / 3 + chance.gauss(0, 0.004) for value in falling])
     log(session, run, "lr", [1e-3 * (1 + math.cos(math.pi * step / count)) / 2 for step in range(count)])
-    log(session, run, "system/gpu0.utilization_pct", [94 + chance.gauss(0, 3) for _ in range(min(count, 300))])
-    log(session, run, "system/gpu0.memory_mb", [31_200 + 300 * (step % 7) for step in range(min(count, 300))])
+    log(session, run, "system/gpu.0.utilization_percent", [94 + chance.gauss(0, 3) for _ in range(min(count, 300))])
+    log(
+        session,
+        run,
+        "system/gpu.0.memory_bytes",
+        [(31_200 + 300 * (step % 7)) * 1_000_000 for step in range(min(count, 300))],
+    )
 
 
 def print_output(session: Session, run: Run, text: str, stream: str = "stdout", **facts: Any) -> None:

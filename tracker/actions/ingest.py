@@ -15,7 +15,7 @@ from tracker.actions.store_lines import run_of, store_lines
 from tracker.errors import BadInput, BadManifest, Forbidden, TrackerError
 from tracker.events import WRITER_NAME, JobFolder, decode_request, parse_hook_event
 from tracker.states import LIVE_STATES
-from tracker.store import logs, runs
+from tracker.store import attempts, logs, runs
 from tracker.store.database import Database, Session, is_outage
 from tracker.store.identity import Identity
 
@@ -59,6 +59,7 @@ def ingest(db: Database, identity: Identity, body: bytes, now: datetime, log_tai
             "parts": answers,
             "follow": _follow(delivery),
             "release": _release(delivery, manifest.get("folders")),
+            "gpus": _gpus(delivery, manifest.get("gpus_of")),
         }
 
 
@@ -168,14 +169,25 @@ def _follow(delivery: _Delivery) -> list[dict[str, Any]]:
     ]
 
 
-def _release(delivery: _Delivery, folders: Any) -> list[str]:
+def _release(delivery: _Delivery, named: Any) -> list[str]:
     """Of the drained folders those whose run is over for good."""
-    names = [one for one in folders if isinstance(one, str)] if isinstance(folders, list) else []
-    known = {folder.name: folder for folder in map(JobFolder.parse, names[:1000]) if folder}
-    jobs = [(one.cluster, one.job_id) for one in known.values() if one.cluster and one.job_id]
-    ids = {str(uuid.UUID(one.run_id)): one.name for one in known.values() if one.run_id}
+    folders = _folders(named)
+    jobs = [(one.cluster, one.job_id) for one in folders if one.cluster and one.job_id]
+    ids = {str(uuid.UUID(one.run_id)): one.name for one in folders if one.run_id}
     over = runs.over(delivery.session, jobs, ids)
     return [ids.get(run.id) or JobFolder(run.cluster, run.job_id, None).name for run in over]
+
+
+def _gpus(delivery: _Delivery, named: Any) -> dict[str, list[int]]:
+    """The GPUs that these jobs have on the agent's node: it was not there when their Prolog told of them."""
+    jobs = {(one.cluster, one.job_id) for one in _folders(named) if one.cluster and one.job_id}
+    held = attempts.gpus_on(delivery.session, jobs, delivery.node)
+    return {JobFolder(cluster, job_id, None).name: indices for (cluster, job_id), indices in held.items()}
+
+
+def _folders(named: Any) -> set[JobFolder]:
+    names = [one for one in named if isinstance(one, str)] if isinstance(named, list) else []
+    return {folder for folder in map(JobFolder.parse, names[:1000]) if folder}
 
 
 def _folder(part: Part) -> JobFolder:

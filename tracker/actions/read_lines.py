@@ -16,6 +16,7 @@ MAX_NAME_CHARS = 500
 MAX_TEXT_CHARS = 20_000
 MAX_NESTING = 8
 MOST_KEYS = 2000  # params or tags of one line
+MOST_GPUS = 64  # of one line
 MAX_TIME_S = 253_402_300_799  # the end of the year 9999
 MAX_RANK = 2**31
 MAX_RESTARTS = 1_000_000
@@ -43,6 +44,16 @@ class Thing(NamedTuple):
     step: int
 
 
+@dataclass(frozen=True)
+class NamedGpu:
+    """What a GPU is, by Slurm's index on the writer's node; said at a moment in seconds since 1970."""
+
+    index: int
+    uuid: str
+    type: str | None
+    said_s: float
+
+
 @dataclass
 class Lines:
     """What some lines say. `next_step` is the step of the next points that name none.
@@ -62,6 +73,7 @@ class Lines:
     capture: dict[str, Any] | None = None  # `time`, `attempt` and `content`
     finish: dict[str, Any] | None = None
     things: list[Thing] = field(default_factory=list)
+    gpus: list[NamedGpu] = field(default_factory=list)
     rejected: int = 0
 
 
@@ -171,6 +183,15 @@ def _finish(said: Lines, message: dict[str, Any], now_s: float) -> bool:
     return True
 
 
+def _gpus(said: Lines, message: dict[str, Any], now_s: float) -> bool:
+    told = message.get("gpus")
+    for one in told[:MOST_GPUS] if isinstance(told, list) else []:
+        index, uuid = (one.get("index"), text(one.get("uuid"), 255)) if isinstance(one, dict) else (None, None)
+        if type(index) is int and 0 <= index < 10_000 and uuid:
+            said.gpus.append(NamedGpu(index, uuid, text(one.get("name"), 255), moment(message, now_s)))
+    return isinstance(told, list)
+
+
 _KINDS = {
     "points": _points,
     "writer": _writer,
@@ -180,6 +201,7 @@ _KINDS = {
     "note": _note,
     "capture": _capture,
     "finish": _finish,
+    "gpus": _gpus,
 }
 
 

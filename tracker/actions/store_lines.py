@@ -9,7 +9,7 @@ from tracker.actions.read_lines import Lines, read_lines
 from tracker.actions.store_things import store_things
 from tracker.errors import BadInput
 from tracker.events import MAX_LINE_BYTES, JobFolder
-from tracker.store import captures, experiments, params, runs, series, writers
+from tracker.store import attempts, captures, experiments, params, runs, series, writers
 from tracker.store.database import Session
 from tracker.store.tables import Run, Writer
 
@@ -98,6 +98,9 @@ def _apply(session: Session, run: Run, writer: Writer, said: Lines, now: datetim
     if said.experiment:
         runs.changes(run, experiment_id=experiments.named(session, said.experiment, now).id)
     runs.changes(run, name=said.name, updated_at=now)
+    for gpu in said.gpus:
+        said_at = datetime.fromtimestamp(gpu.said_s, tz=timezone.utc)
+        attempts.name_gpu(session, run.id, writer.node, gpu.index, said_at, uuid=gpu.uuid, type=gpu.type)
     if said.finish and run.cluster is None:
         _finish(run, said.finish)
 

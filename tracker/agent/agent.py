@@ -7,6 +7,7 @@ import time
 from typing import Any, Iterable, NamedTuple
 
 from tracker.agent.backlog import Backlog, Part
+from tracker.agent.hardware.hardware import Hardware
 from tracker.agent.hook_events import HookEvents
 from tracker.agent.outputs import MOST_BEHIND_BYTES, OutputReader, Piece, Wanted
 from tracker.agent.server import Server, Unreachable
@@ -32,12 +33,16 @@ class Who(NamedTuple):
 class Agent:
     """Ships one spool."""
 
-    def __init__(self, root: str, who: Who, server: Server) -> None:
+    def __init__(
+        self, root: str, who: Who, server: Server, *, sample_every_s: float = 0, gpus_by_file: bool = False
+    ) -> None:
+        """Take what to ship and where to; `sample_every_s` of 0 is for no samples of the hardware."""
         self._who = who
         self._server = server
         self._events = HookEvents(root)
         self._spools = JobSpools(root)
         self._backlog = Backlog(self._spools)
+        self._hardware = Hardware(self._spools, who.node, who.shared, sample_every_s, gpus_by_file, say)
         self._outputs = OutputReader()
         self._follow: list[Wanted] = []
         self._looked_at: set[tuple[str, str]] = set()
@@ -50,6 +55,7 @@ class Agent:
         self._backlog.look()
         for name, writer in self._backlog.cut():
             say(f"{name}/{writer}.jsonl is shorter than what the server has of it: what comes is read beyond that only")
+        self._hardware.look(self._backlog.folders)
         parts = list(self._collect())
         watchful = self._follow or self._backlog.folders
         due_s = self._asked_s + (_WATCHFUL_HEARTBEAT_S if watchful else _HEARTBEAT_S)
@@ -64,6 +70,7 @@ class Agent:
             self._room_bytes = min(MOST_PARTS_BYTES, self._room_bytes * 5 // 4)
         both = zip(parts, answer["parts"])
         settled_events = sum(self._took(part, said if isinstance(said, dict) else {}) for part, said in both)
+        self._hardware.learn(answer.get("gpus"))
         self._follow = list(_wanted(answer.get("follow")))
         followed = {(one.folder, one.stream) for one in self._follow}
         self._confirmed_s = {stream: at_s for stream, at_s in self._confirmed_s.items() if stream in followed}
@@ -80,11 +87,17 @@ class Agent:
         """Say whether the server has everything."""
         return not self._events.oldest(1) and len(self._backlog.drained()) == len(self._backlog.folders)
 
+    def close(self) -> None:
+        """End what runs beside the agent."""
+        self._hardware.close()
+
     def _collect(self) -> Iterable[Part]:
         """Yield the parts of a request: hooks first, so that the server knows the jobs."""
         for event in self._events.oldest(MOST_EVENTS):
+            self._hardware.hook(event.content)
             yield Part({"type": "hook", "name": event.name, "time": event.time_s}, event.content)
         yield from self._backlog.parts(self._room_bytes)
+        yield from self._hardware.parts(self._room_bytes // 4)
         yield from self._backlog.gone()
         yield from self._read_outputs()
 
@@ -114,6 +127,7 @@ class Agent:
             "version": PROTOCOL_VERSION,
             "agent": {**self._who._asdict(), "time": time.time()},
             "folders": drained,
+            "gpus_of": self._hardware.asks(),
             "parts": [{**part.says, "length": len(part.content)} for part in parts],
         }
         try:
@@ -134,7 +148,9 @@ class Agent:
         name = part.says.get("name") or part.says["folder"]
         if error is not None:
             say(f"{name}: the server cannot use this {part.says['type']} part: {_short(error)}")
-        if part.says["type"] in ("lines", "gone"):
+        if self._hardware.is_mine(part):
+            self._hardware.took(part, answer)
+        elif part.says["type"] in ("lines", "gone"):
             self._backlog.took(part, answer)
         if part.says["type"] != "hook" or (error is None and answer.get("stored") is not True):
             return False

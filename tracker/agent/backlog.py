@@ -85,7 +85,7 @@ class Backlog:
             self._turn[name, writer] = self._turns
             room_bytes -= len(content)
             says = {"type": "lines", "folder": name, "writer": writer, "offset": held or 0}
-            yield Part({**says, "uid": folder.uid, "user": _user(folder.uid)}, content)
+            yield Part({**says, "uid": folder.uid, "user": user_name(folder.uid)}, content)
 
     def is_waiting(self) -> bool:
         """Say whether there are lines to send at once, as of the last look."""
@@ -181,7 +181,8 @@ class Backlog:
         return self._held.get(file, 0) >= size or self._quiet_at.get(file) == size
 
 
-def _user(uid: int) -> str | None:
+def user_name(uid: int) -> str | None:
+    """Return the name of a user; None for one that this machine does not know."""
     try:
         return _user_name(uid)
     except KeyError:

@@ -13,6 +13,7 @@ import time
 from typing import Any, Mapping
 
 from tracker.agent.agent import Agent, Who, say
+from tracker.agent.hardware.gres import gpus_by_file
 from tracker.agent.server import Server, Unreachable, token_source
 from tracker.agent.stop import Stop
 from tracker.client.spool import NODE_SPOOL, home
@@ -29,7 +30,7 @@ _PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 30.0
 _GRACE_S = 3.0
 _ONCE_ATTEMPTS = 4
-_SLURM_CONF_PLACES = ("/etc/slurm/slurm.conf", "/run/slurm/conf/slurm.conf")
+_SLURM_FOLDERS = ("/etc/slurm", "/run/slurm/conf")
 
 
 def main(argv: list[str]) -> int:
@@ -43,10 +44,14 @@ def main(argv: list[str]) -> int:
         who = Who(given.node or _node(env), given.cluster or _cluster(env), given.shared)
         server = Server(given.url or _url(env), _token(env))
         stop = _stop_on_signals(server)
-        agent = Agent(spool, who, server)
+        every_s = 0 if given.once else given.sample_every
+        agent = Agent(spool, who, server, sample_every_s=every_s, gpus_by_file=gpus_by_file(_slurm_folders(env)))
         say(f"ships {spool} to {server.url} as {who.node}" + (f" of {who.cluster}" if who.cluster else ""))
         agent.look_around()
-        return _once(agent) if given.once else _for_ever(agent, stop, given.interval)
+        try:
+            return _once(agent) if given.once else _for_ever(agent, stop, given.interval)
+        finally:
+            agent.close()
     except TrackerError as problem:
         say(str(problem))
         return 1
@@ -66,6 +71,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--cluster", metavar="NAME", help="Slurm's cluster; else the ClusterName in slurm.conf")
     parser.add_argument("--url", metavar="URL", help="the server; else TRACKER_URL, else that of `tracker up`")
     parser.add_argument("--interval", metavar="SECONDS", type=_seconds, default=0.5, help="pause between looks (0.5)")
+    parser.add_argument(
+        "--sample-every",
+        metavar="SECONDS",
+        type=_seconds_or_0,
+        default=15.0,
+        help="pause between samples of what jobs use of the hardware (15); 0: none",
+    )
     parser.add_argument("--shared", action="store_true", help="the spool lies in a home that all nodes share")
     parser.add_argument("--once", action="store_true", help="ship what is there and end")
     return parser
@@ -144,7 +156,8 @@ def _node(env: Mapping[str, str]) -> str:
 def _cluster(env: Mapping[str, str]) -> str | None:
     if env.get("SLURM_CLUSTER_NAME"):
         return env["SLURM_CLUSTER_NAME"]
-    for place in [env["SLURM_CONF"]] if env.get("SLURM_CONF") else _SLURM_CONF_PLACES:
+    named = [env["SLURM_CONF"]] if env.get("SLURM_CONF") else [f"{folder}/slurm.conf" for folder in _SLURM_FOLDERS]
+    for place in named:
         try:
             with open(place, encoding="utf-8", errors="replace") as file:
                 found = re.search(r"^\s*ClusterName\s*=\s*([A-Za-z0-9_-]+)", file.read(), re.IGNORECASE | re.MULTILINE)
@@ -153,6 +166,14 @@ def _cluster(env: Mapping[str, str]) -> str | None:
         if found:
             return found.group(1)
     return None
+
+
+def _slurm_folders(env: Mapping[str, str]) -> tuple[str, ...]:
+    return (os.path.dirname(env["SLURM_CONF"]),) if env.get("SLURM_CONF") else _SLURM_FOLDERS
+
+
+def _seconds_or_0(text: str) -> float:
+    return 0.0 if text == "0" else _seconds(text)
 
 
 def _seconds(text: str) -> float:

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any, Iterable
+from typing import Any, Iterable, NamedTuple
 
 from tracker.client.identity import process_identity
 
 ENDS_BYTES = 64 * 1024
+
+
+class Script(NamedTuple):
+    """The process of a script, and its start in clock ticks since the boot, so that no other can be taken for it."""
+
+    pid: int
+    started_ticks: int
 
 
 def is_over(ends: Iterable[tuple[bytes, bytes]]) -> bool:
@@ -22,6 +29,16 @@ def is_over(ends: Iterable[tuple[bytes, bytes]]) -> bool:
             return False
         writers += [line for line in _objects(first.splitlines()[:1]) if line.get("event") == "writer"]
     return bool(writers) and all(_is_dead(writer) for writer in writers)
+
+
+def script_of(first_line: bytes) -> Script | None:
+    """Return who writes a file, given its first line; None if that is nobody alive on this machine."""
+    for writer in _objects([first_line]):
+        pid, process = writer.get("pid"), writer.get("process")
+        on_this_machine = writer.get("event") == "writer" and writer.get("host") == os.uname().nodename
+        if on_this_machine and type(pid) is int and isinstance(process, str) and process_identity(pid) == process:
+            return Script(pid, int(process.rpartition("/")[2]))
+    return None
 
 
 def _is_dead(writer: dict[str, Any]) -> bool:

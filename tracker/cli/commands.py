@@ -58,7 +58,10 @@ def agent(arguments: tuple[str, ...]) -> None:
 @click.option("--port", type=click.IntRange(0, 65535), help="Port of the page; 0 takes a free one.")
 @click.option("--listen", metavar="ADDRESS", help="Address of the page.")
 @click.option("--database", metavar="URL", help="SQLite or PostgreSQL; SQLite in TRACKER_HOME if not given.")
-def up(port: int | None, listen: str | None, database: str | None) -> None:
+@click.option(
+    "--sample-every", metavar="SECONDS", type=click.IntRange(0, 3600), help="Samples of the hardware; 0: none."
+)
+def up(port: int | None, listen: str | None, database: str | None, sample_every: int | None) -> None:
     """Run everything that one person or one site's head node needs, until Ctrl-C.
 
     That is the server, the watcher of the cluster that this machine belongs to (if any), and an agent for jobs that
@@ -67,7 +70,7 @@ def up(port: int | None, listen: str | None, database: str | None) -> None:
     from tracker import settings
     from tracker.cli.up import run_all
 
-    run_all(settings.load(port=port, listen=listen, database=database))
+    run_all(settings.load(port=port, listen=listen, database=database, sample_every_s=sample_every))
 
 
 @cli.command()

@@ -143,6 +143,7 @@ def _helper_commands(settings: Settings) -> dict[str, list[str]]:
     commands = {
         "agent": [*here, "agent", "--spool", str(settings.spool_path), "--url", settings.url, "--shared"],
     }
+    commands["agent"] += ["--sample-every", str(min(settings.sample_every_s, 3600))]
     if shutil.which("squeue"):
         database = ["--database", settings.database] if settings.database else []
         commands["watch"] = [*here, "watch", *database]

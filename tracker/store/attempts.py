@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
+from itertools import groupby
 
 from ClusterShell.NodeSet import NodeSet, NodeSetException
-from sqlalchemy import case, select, update
+from sqlalchemy import and_, case, func, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from tracker.store.runs import CLOCK_SLACK
-from tracker.store.tables import Attempt, Gpu
+from tracker.store.tables import Attempt, Gpu, Run
 
 _ASIDE = 1_000_000  # numbers change by way of these, so that no two rows have the same one on the way
 END_SLACK = timedelta(seconds=1)
@@ -83,6 +84,30 @@ def add_node(session: Session, attempt: Attempt, node: str, gpu_indices: Sequenc
     add_nodes(attempt, node)
     for index in gpu_indices:
         session.merge(Gpu(run_id=attempt.run_id, attempt=attempt.number, node=node, index=index))
+
+
+def name_gpu(
+    session: Session, run_id: str, node: str | None, index: int, at: datetime, *, uuid: str, type: str | None
+) -> None:
+    """Say what a GPU is that the attempt of that moment holds on a node. One that it does not hold is not added."""
+    attempt = holding(of(session, run_id), at)
+    gpu = session.get(Gpu, (run_id, attempt.number, node, index)) if attempt and node else None
+    if gpu is not None:
+        gpu.uuid, gpu.type = uuid, type or gpu.type
+
+
+def gpus_on(session: Session, jobs: Collection[tuple[str, int]], node: str) -> dict[tuple[str, int], list[int]]:
+    """The GPUs (Slurm's indices) that the last attempt of each job holds on a node; jobs without a run are left out."""
+    known: dict[tuple[str, int], list[int]] = {}
+    last = select(func.max(Attempt.number)).where(Attempt.run_id == Run.id).scalar_subquery()
+    held = and_(Gpu.run_id == Run.id, Gpu.attempt == last, Gpu.node == node)
+    query = select(Run.id, Run.cluster, Run.job_id, Gpu.index).outerjoin(Gpu, held)
+    query = query.where(tuple_(Run.cluster, Run.job_id).in_(jobs)).order_by(Run.created_at, Run.id, Gpu.index)
+    rows = session.execute(query).all() if jobs else []
+    for (_, cluster, job_id), of_run in groupby(rows, key=lambda row: row[:3]):
+        # Of a job id that was used again, the newest run's replace the others'.
+        known[str(cluster), int(job_id or 0)] = [index for *_, index in of_run if index is not None]
+    return known
 
 
 def add_nodes(attempt: Attempt, nodes: str | None) -> None:

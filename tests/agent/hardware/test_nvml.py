@@ -1,0 +1,128 @@
+"""NVIDIA's GPUs: the real way through ctypes into a library that a test makes say anything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.agent.hardware.conftest import IDLE_GPU, FakeNvml
+from tracker.agent.hardware.devices import DriverGone, GpuReading
+from tracker.agent.hardware.gpus import REOPEN_AFTER_S, Gpus, open_driver
+from tracker.agent.hardware.nvml import Nvml
+
+
+class Clock:
+    now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def gpus(nvml: FakeNvml, *, by_file: bool = False) -> tuple[Gpus, list[str], Clock]:
+    said: list[str] = []
+    clock = Clock()
+    opened = lambda: open_driver(str(nvml.library), "/nowhere")  # noqa: E731
+    return Gpus(by_file, said.append, opened, clock), said, clock
+
+
+def test_a_device_tells_what_it_is_and_does(nvml: FakeNvml) -> None:
+    nvml.says(f"0 GPU-a H200 0 {IDLE_GPU}", "1 GPU-b H200 0 97 60000000000 80000000000 654321 71")
+    found, said, _ = gpus(nvml)
+    device = found.device(1)
+    assert device is not None
+    assert (device.uuid, device.name, device.minor) == ("GPU-b", "H200", 1)
+    assert found.read(1) == GpuReading(97, 60_000_000_000, 80_000_000_000, 654.321, 71)
+    assert found.device(2) is None
+    assert said == []
+
+
+def test_what_a_device_does_not_know_is_left_out(nvml: FakeNvml) -> None:
+    nvml.says("0 GPU-a T400 !3 12 1000 2000 !3 40")
+    found, _, _ = gpus(nvml)
+    assert found.read(0) == GpuReading(12, 1000, 2000, None, 40)
+
+
+def test_a_device_that_fell_off_the_bus_keeps_its_place(nvml: FakeNvml) -> None:
+    nvml.says("!15 ? ? 0 0 0 0 0 0", f"1 GPU-b H200 0 {IDLE_GPU}")
+    found, _, _ = gpus(nvml)
+    assert found.read(0) == GpuReading(None, None, None, None, None)
+    device = found.device(1)
+    assert device is not None
+    assert device.uuid == "GPU-b"
+
+
+def test_a_device_that_is_lost_while_it_is_sampled_says_nothing_and_the_others_go_on(nvml: FakeNvml) -> None:
+    nvml.says(f"0 GPU-a H200 0 {IDLE_GPU}", f"1 GPU-b H200 0 {IDLE_GPU}")
+    found, said, _ = gpus(nvml)
+    assert found.read(0) is not None
+    nvml.says("0 GPU-a H200 !15 !15 !15 !15 !15 !15", f"1 GPU-b H200 0 {IDLE_GPU}")
+    assert found.read(0) == GpuReading(None, None, None, None, None)
+    reading = found.read(1)
+    assert reading is not None
+    assert reading.power_watts == 70
+    assert said == []
+
+
+def test_a_driver_that_is_replaced_is_opened_again_within_a_minute(nvml: FakeNvml) -> None:
+    nvml.says(f"0 GPU-a H200 0 {IDLE_GPU}")
+    found, said, clock = gpus(nvml)
+    assert found.read(0) is not None
+    nvml.says(init="18")
+    assert found.read(0) is None
+    nvml.says(f"0 GPU-b H200 0 {IDLE_GPU}")
+    assert found.read(0) is None  # not at once: opening a driver costs
+    clock.now_s += REOPEN_AFTER_S
+    device = found.device(0)
+    assert device is not None
+    assert device.uuid == "GPU-b"
+    assert said == ["GPUs are not sampled for a while: NVML: driver and library are of different versions"]
+
+
+def test_a_node_without_driver_says_so_once(nvml: FakeNvml) -> None:
+    nvml.says(init="9")
+    found, said, clock = gpus(nvml)
+    for _ in range(3):
+        assert found.read(0) is None
+        clock.now_s += REOPEN_AFTER_S
+    assert said == ["GPUs are not sampled: NVML: the driver is not loaded, and there is no GPU of AMD's"]
+
+
+def test_a_node_without_library_says_so_once(tmp_path: Path) -> None:
+    with pytest.raises(DriverGone, match=r"there is no .*libnvidia-ml\.so\.1, and there is no GPU of AMD's"):
+        open_driver(str(tmp_path / "libnvidia-ml.so.1"), "/nowhere")
+
+
+def test_split_gpus_are_left_alone(nvml: FakeNvml) -> None:
+    nvml.says(f"0 GPU-a A100 1 {IDLE_GPU}")
+    found, said, _ = gpus(nvml)
+    assert found.device(0) is None
+    assert said == ["GPUs are not sampled: they are split into parts (MIG), of which NVML tells nothing by job"]
+
+
+def test_slurms_index_follows_the_bus_or_the_device_files(nvml: FakeNvml) -> None:
+    nvml.says(f"1 GPU-first-on-bus H200 0 {IDLE_GPU}", f"0 GPU-nvidia0 H200 0 {IDLE_GPU}")
+    by_bus, by_file = gpus(nvml)[0].device(0), gpus(nvml, by_file=True)[0].device(0)
+    assert by_bus is not None
+    assert by_file is not None
+    assert (by_bus.uuid, by_file.uuid) == ("GPU-first-on-bus", "GPU-nvidia0")
+
+
+@pytest.mark.gpu
+def test_a_real_gpu_tells_what_it_is_and_does() -> None:
+    nvml = Nvml()
+    assert nvml.devices
+    for device in nvml.devices:
+        assert device.uuid is not None
+        assert device.uuid.startswith("GPU-")
+        assert device.name
+        assert device.minor is not None
+        reading = device.read()
+        assert reading.utilization_percent is None or 0 <= reading.utilization_percent <= 100
+        assert reading.memory_bytes is not None
+        assert reading.memory_total_bytes is not None
+        assert 0 <= reading.memory_bytes <= reading.memory_total_bytes
+        assert reading.memory_total_bytes > 2**30
+        assert reading.power_watts is None or 0 < reading.power_watts < 3000
+        assert reading.temperature_celsius is None or 0 < reading.temperature_celsius < 120
+    nvml.close()
