@@ -124,7 +124,7 @@ def test_a_job_that_is_forgotten_says_its_last_moments(start: Start) -> None:
     assert watch.look() == []
     watch.sampler.watch([])
     (last,) = watch.look()
-    assert last["system/cpu.percent"] > 10
+    assert last["system/cpu.percent"] > 2
     assert watch.sampler.pause_s() is None
 
 
