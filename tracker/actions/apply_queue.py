@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 from tracker.actions import comments
 from tracker.slurm.queue import QueuedJob
@@ -30,8 +31,9 @@ def apply_queue(session: Session, cluster: str, jobs: Sequence[QueuedJob], now: 
             (job.array_job_id for job in jobs if job.array_job_id),
         )
     )
+    known.join(session, jobs)
     for job in jobs:
-        run = known.run_of(session, job)
+        run = known.run_of(job)
         if run is None:
             run = _registered(session, cluster, job, now)
             known.add(run)
@@ -53,23 +55,39 @@ class _Known:
         if run.array_job_id is not None and run.array_task_id is not None:
             self._of_task.setdefault((run.array_job_id, run.array_task_id), []).append(run)
 
-    def run_of(self, session: Session, job: QueuedJob) -> Run | None:
-        """The run of a job. A hook may have made one for an array task under its own id: both become one."""
+    def join(self, session: Session, jobs: Sequence[QueuedJob]) -> None:
+        """Make one run of two: a hook may have made one for an array's task under the job id that it got."""
+        twins: list[tuple[Run, Run]] = []
+        for by_id, task in map(self._both, jobs):
+            if by_id is not None and task is not None and by_id is not task:
+                twins.append((by_id, task))
+        facts = [_facts(by_id) for by_id, _ in twins]
+        runs.absorb(session, twins)
+        for (_, task), told in zip(twins, facts, strict=True):
+            runs.changes(task, **told)
+            self._of_job[task.job_id or 0] = [task]
+
+    def run_of(self, job: QueuedJob) -> Run | None:
+        """The run of a job; None if there is none yet."""
+        by_id, task = self._both(job)
+        return task or by_id
+
+    def _both(self, job: QueuedJob) -> tuple[Run | None, Run | None]:
+        """The run with the job's id, and that of the array's task."""
         by_id = _same(self._of_job.get(job.job_id or 0, []), job)
         if job.array_job_id is None or job.array_task_id is None:
-            return by_id
+            return by_id, None
         if by_id is not None and by_id.array_task_id not in (None, job.array_task_id):
             by_id = None  # the array's own id, which another task of it had taken
-        task = _same(self._of_task.get((job.array_job_id, job.array_task_id), []), job)
-        if by_id is None or task is None or by_id is task:
-            return task or by_id
-        facts = {fact: getattr(by_id, fact) for fact in _FACTS_OF_HOOKS}
-        if by_id.experiment.name != experiments.DEFAULT:
-            facts["experiment_id"] = by_id.experiment_id
-        runs.absorb(session, by_id, into=task)
-        runs.changes(task, **facts)
-        self._of_job[job.job_id or 0] = [task]
-        return task
+        return by_id, _same(self._of_task.get((job.array_job_id, job.array_task_id), []), job)
+
+
+def _facts(run: Run) -> dict[str, Any]:
+    """What a hook's run knows better than the one that the queue told of."""
+    facts = {fact: getattr(run, fact) for fact in _FACTS_OF_HOOKS}
+    if run.experiment.name != experiments.DEFAULT:
+        facts["experiment_id"] = run.experiment_id
+    return facts
 
 
 def _same(candidates: Sequence[Run], job: QueuedJob) -> Run | None:

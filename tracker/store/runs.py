@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, delete, false, func, or_, select, tuple_, update
-from sqlalchemy.orm import Session, selectinload
+from sqlalchemy import ColumnElement, and_, case, delete, exists, false, func, or_, select, tuple_, update
+from sqlalchemy.orm import Session, aliased, selectinload
 
 from tracker.errors import NotFound
 from tracker.states import FINAL_STATES, LIVE_STATES
@@ -61,6 +61,8 @@ _DETAILS = (
     selectinload(Run.summary),
     selectinload(Run.attempts).selectinload(Attempt.gpus),
 )
+_TWINS_A_STATEMENT = 200
+_UNSEEN = {"synchronize_session": False}
 _JOB_NAME = re.compile(r"(?P<cluster>[^:]+):(?P<job>\d{1,18})(?:_(?P<task>\d{1,18}))?\Z")
 
 
@@ -257,18 +259,32 @@ def holders(session: Session, viewer: Identity) -> list[Run]:
     return list(session.scalars(select(Run).where(visible_to(viewer), Run.state.in_(LIVE_STATES[1:])).options(gpus)))
 
 
-def absorb(session: Session, newer: Run, into: Run) -> None:
-    """Give everything that `newer` has to `into`, and forget `newer`: both turned out to be one run."""
+def absorb(session: Session, twins: Sequence[tuple[Run, Run]]) -> None:
+    """Give everything that the first of each pair has to the second, and forget the first: both are one run.
+
+    For any number of pairs in as many statements; none of what the runs have may be loaded in the session.
+    """
+    for start in range(0, len(twins), _TWINS_A_STATEMENT):
+        _absorb(session, {newer.id: into.id for newer, into in twins[start : start + _TWINS_A_STATEMENT]})
+    for newer, _ in twins:
+        session.expunge(newer)
+
+
+def _absorb(session: Session, into: dict[str, str]) -> None:
     for child in _CHILDREN:
         if child is not HookEvent:
             # Pieces of one stream belong together: they are taken from one side as a whole.
             others = ("run_id", "number") if child is LogPiece else ("run_id",)
-            key = [column for column in child.__table__.primary_key if column.name not in others]
-            taken = tuple_(*key).in_(select(*key).where(child.run_id == newer.id))
-            session.execute(delete(child).where(child.run_id == into.id, taken))
-        session.execute(update(child).where(child.run_id == newer.id).values(run_id=into.id))
-    session.execute(delete(Run).where(Run.id == newer.id))
-    session.expunge(newer)
+            newer: Any = aliased(child)
+            key = [column.name for column in child.__table__.primary_key if column.name not in others]
+            same = [getattr(newer, name) == getattr(child, name) for name in key]
+            taken = exists().where(newer.run_id.in_(list(into)), case(into, value=newer.run_id) == child.run_id, *same)
+            session.execute(
+                delete(child).where(child.run_id.in_(list(into.values())), taken), execution_options=_UNSEEN
+            )
+        move = update(child).where(child.run_id.in_(list(into))).values(run_id=case(into, value=child.run_id))
+        session.execute(move, execution_options=_UNSEEN)
+    session.execute(delete(Run).where(Run.id.in_(list(into))), execution_options=_UNSEEN)
 
 
 def remove(run: Run, now: datetime) -> None:
