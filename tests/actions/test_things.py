@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from tests.actions.test_ingest import JOB, only_run
-from tests.agent_side import Agent, lines, points
+from tests.agent_side import ADMIN, Agent, lines, points
 from tracker.errors import NotFound
-from tracker.store import artifacts, media, params
+from tracker.store import artifacts, media, params, runs
 from tracker.store.database import Database
 from tracker.store.tables import Artifact, Medium
 
@@ -197,3 +197,14 @@ def test_what_a_requeued_attempt_logs_again_takes_the_place_of_the_earlier(db: D
         assert found == [(0, 1), (1, 1), (2, 1), (3, 2), (4, 2)]
         drawn = media.histograms(session, run_id, "weights", 100)
         assert [one["counts"] for one in drawn.histograms] == [[0, 0], [0, 1], [0, 2], [1, 3], [1, 4]]
+
+
+def test_two_runs_that_are_one_share_what_they_logged(db: Database) -> None:
+    for job, writer in (("dev.12", "w1"), ("dev.13", "w2")):
+        Agent(db).send(lines(job, image(writer), artifact(), artifact(id=writer), writer=writer))
+    with db.write() as session:
+        one, other = (runs.get(session, ADMIN, name) for name in ("dev:12", "dev:13"))
+        runs.absorb(session, other, one)
+    assert {medium.name for medium in kept(db)} == {"w1", "w2"}
+    with db.read() as session:
+        assert {found.id for found in artifacts.find(session, one.id, 10)} == {"a1", "w1", "w2"}

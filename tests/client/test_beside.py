@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from tests.client.conftest import Scripts
+from tracker.agent.spool import JobSpools
 
 
 def media(scripts: Scripts) -> list[dict[str, Any]]:
@@ -98,6 +99,21 @@ def test_an_image_that_is_too_large_is_made_smaller_and_that_is_said(scripts: Sc
     assert len(base64.b64decode(line["data"])) <= 760_000
     assert picture(line).size[0] < 1600
     assert "1600 x 1200 pixels were too many" in notes(scripts)["image noise"]
+
+
+def test_the_largest_image_and_table_fit_into_lines_that_an_agent_ships(scripts: Scripts) -> None:
+    scripts.run("""
+        tracker.log_image("\\U0001f409" * 500, b"\\xff\\xd8\\xff" + bytes(759_997), step=0)
+        tracker.log_table("t", ["\\u9f8d"] * 500, [["\\u9f8d" * 100] * 500] * 50, step=0)
+    """)
+    assert [one["kind"] for one in media(scripts)] == ["image", "table"]
+    (folder,) = scripts.folders()
+    (file,) = folder.iterdir()
+    spools, shipped = JobSpools(str(folder.parent.parent)), b""
+    while more := spools.read_lines(folder.name, file.stem, len(shipped)):
+        assert more.endswith(b"\n")
+        shipped += more
+    assert shipped == file.read_bytes()
 
 
 def test_without_pillow_a_large_image_is_refused_with_the_way_out(scripts: Scripts) -> None:

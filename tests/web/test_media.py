@@ -272,7 +272,7 @@ def test_artifacts_say_where_they_lie_and_what_is_known(server: Server, visit: V
     expect(item["last"]).to_contain_text("in place")
     expect(item["best"]).to_contain_text("copied to s3://bucket/team")
     expect(item["huge"]).to_contain_text("105 GB")
-    expect(item["huge"]).to_contain_text("digest not computed")
+    expect(item["huge"]).to_contain_text("digest not computed yet")
     expect(card).to_contain_text("12 files")
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     item["last"].get_by_role("button", name="Copy the path of last.pt").click()
