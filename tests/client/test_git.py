@@ -400,6 +400,12 @@ def test_there_is_an_end_however_much_there_is(checkout: Checkout) -> None:
     told = checkout.captured(work_s=0.005)
     assert told["commit"]
     assert any("no time" in note for note in told["notes"])
+    assert "dirty" not in told  # nobody knows
+    for number in range(3000):
+        checkout.write(f"many/{number}", "y")
+    told = checkout.captured(work_s=1)
+    assert told["dirty"] is True
+    assert "+y" in told["diff"]
 
 
 def test_a_folder_that_became_a_link_is_not_followed(checkout: Checkout) -> None:

@@ -31,6 +31,10 @@ class Pace:
         self._hurried = hurried
         self._since_s = time.perf_counter()
 
+    def allow(self, work_s: float) -> None:
+        """Allow so much work from now on, however little was left."""
+        self.left_s = max(self.left_s, work_s)
+
     def step(self) -> None:
         """Say that a small piece of work is done; sleeps when it is time to. Raises OutOfTime."""
         worked_s = time.perf_counter() - self._since_s

@@ -49,11 +49,12 @@ class Found:
         self.not_in_diff: dict[str, str] = {}
         self.notes: list[str] = []
         self.diff_bytes = 0
+        self.is_complete = False  # all tracked files were looked at
 
     @property
-    def dirty(self) -> bool:
-        """Whether a tracked file differs from the commit."""
-        return bool(self.changed)
+    def dirty(self) -> bool | None:
+        """Whether a tracked file differs from the commit; None where none of those that were looked at does."""
+        return True if self.changed else False if self.is_complete else None
 
 
 class Base(NamedTuple):
@@ -156,6 +157,7 @@ class Changes:
                 for path in sorted(files.keys() - tracked):
                     if files[path].mode != _SUBMODULE:
                         self._changed(path, "D", files[path], MISSING, b"")
+            self.found.is_complete = True
         return tracked
 
     def _compare_one(self, entry: Entry, base: Version) -> None:
