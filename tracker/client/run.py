@@ -143,6 +143,8 @@ class Run:
         """Log numbers under their names. See `tracker.log`."""
         try:
             now_s = time.time()
+            if now_s >= self._look_at_s:
+                self._look(now_s)  # first: what is written into a file that is gone nobody reads
             line = encode.quick_points(metrics, step, now_s)
             if line is None:
                 self._log_closely(metrics, step, now_s)
@@ -150,8 +152,6 @@ class Run:
                 if not self._file.append(line):
                     self._append_again(line)
                 self.step = step if step is not None else self._next_step()
-            if now_s >= self._look_at_s:
-                self._look(now_s)
         except Exception as problem:  # the outermost place: a tracker never ends a training
             self.note("log", f"{type(problem).__name__}: {problem}")
 
