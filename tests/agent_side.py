@@ -19,14 +19,20 @@ ADMIN = Identity("root", "admin")
 class Agent:
     """An agent of one node that delivers straight to the action."""
 
-    def __init__(self, db: Database, node: str = "n1", cluster: str | None = "dev") -> None:
-        self.db, self.node, self.cluster = db, node, cluster
+    def __init__(
+        self, db: Database, node: str = "n1", cluster: str | None = "dev", skew_s: float = 0, shared: bool = False
+    ) -> None:
+        self.db, self.node, self.cluster, self.skew_s, self.shared = db, node, cluster, skew_s, shared
 
-    def send(self, *parts: tuple[dict[str, Any], bytes], folders: tuple[str, ...] = ()) -> dict[str, Any]:
+    def send(
+        self, *parts: tuple[dict[str, Any], bytes], folders: tuple[str, ...] = (), present: tuple[str, ...] = ()
+    ) -> dict[str, Any]:
         manifest = {
             "version": 1,
-            "agent": {"node": self.node, "cluster": self.cluster, "time": time.time()},
+            "agent": {"node": self.node, "cluster": self.cluster, "time": time.time() - self.skew_s}
+            | {"shared": self.shared},
             "folders": list(folders),
+            "present": list(present),
             "parts": [{**part, "length": len(blob)} for part, blob in parts],
         }
         body = encode_request(manifest, [blob for _, blob in parts])

@@ -32,6 +32,7 @@ class FaultyServer:
         self.tokens: list[str | None] = []
         self.follow: list[dict[str, Any]] = []
         self.release: set[str] = set()
+        self.tell: list[Any] = []
         self.unusable: set[str] = set()
         self.gpus: dict[str, list[int]] = {}
         self.faults: deque[Fault | None] = deque()
@@ -52,7 +53,7 @@ class FaultyServer:
             answers = [self._part(part, blob) for part, blob in zip(manifest["parts"], blobs, strict=True)]
             release = [name for name in manifest["folders"] if name in self.release]
             gpus = {name: self.gpus[name] for name in manifest["gpus_of"] if name in self.gpus}
-            return {"parts": answers, "follow": self.follow, "release": release, "gpus": gpus}
+            return {"parts": answers, "follow": self.follow, "release": release, "gpus": gpus, "tell": self.tell}
 
     def _part(self, part: dict[str, Any], blob: bytes) -> dict[str, Any]:
         if (part.get("folder") or part.get("name")) in self.unusable:

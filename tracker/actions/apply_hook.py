@@ -16,9 +16,19 @@ _NAME = re.compile(r"[\w.-]{1,255}\Z")
 
 
 def apply_hook(
-    session: Session, *, name: str, node: str, cluster: str | None, at: datetime, said: Mapping[str, str]
+    session: Session,
+    *,
+    name: str,
+    node: str,
+    cluster: str | None,
+    stamped_at: datetime,
+    at: datetime,
+    said: Mapping[str, str],
 ) -> None:
-    """Apply one hook's event, once: a repetition changes nothing. Raises BadInput when it names no job."""
+    """Apply one hook's event, once: a repetition changes nothing. Raises BadInput when it names no job.
+
+    `stamped_at` is its time on the node's clock, by which it is known again; `at` is when that was.
+    """
     named, job_id = job_of(said)
     cluster = named or cluster
     node = said.get("SLURMD_NODENAME") or node
@@ -31,7 +41,7 @@ def apply_hook(
     run = runs.of_job(session, cluster, job_id, at, starting=starting) or _registered(
         session, cluster, job_id, at, said
     )
-    if not hook_events.remember(session, run.id, cluster=cluster, node=node, name=name, happened_at=at):
+    if not hook_events.remember(session, run.id, cluster=cluster, node=node, name=name, happened_at=stamped_at):
         return
     known = attempts.of(session, run.id)
     attempt = apply(session, run, known, at, said)

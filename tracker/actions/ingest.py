@@ -6,16 +6,17 @@ import logging
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from tracker.actions.apply_hook import apply_hook, job_of
+from tracker.actions.correct_times import corrected
 from tracker.actions.read_lines import MAX_TIME_S, text
 from tracker.actions.store_lines import run_of, store_lines
 from tracker.errors import BadInput, BadManifest, Forbidden, TrackerError
 from tracker.events import WRITER_NAME, JobFolder, decode_request, parse_hook_event
 from tracker.states import LIVE_STATES
-from tracker.store import attempts, logs, runs
+from tracker.store import attempts, clocks, logs, runs, told
 from tracker.store.database import Database, Session, is_outage
 from tracker.store.identity import Identity
 
@@ -26,7 +27,10 @@ Part = dict[str, Any]
 
 @dataclass(frozen=True)
 class _Delivery:
-    """What all parts of a request share. `shared`: the agent sees a shared file system, not one node of the cluster."""
+    """What all parts of a request share. `shared`: the agent sees a shared file system, not one node of the cluster.
+
+    `skew`: how far the node's clock is behind ours.
+    """
 
     session: Session
     now: datetime
@@ -34,10 +38,13 @@ class _Delivery:
     cluster: str | None
     shared: bool
     log_tail_bytes: int
+    skew: timedelta
 
 
 def ingest(db: Database, identity: Identity, body: bytes, now: datetime, log_tail_bytes: int) -> dict[str, Any]:
     """Store what an agent delivers, all of it in one transaction; answer as docs/protocol.md says.
+
+    `now` is when the request arrived, before it waited for anything: the agent's clock is measured by it.
 
     Raises Forbidden when the sender may not deliver, BadManifest when the request is not understood.
     """
@@ -49,10 +56,10 @@ def ingest(db: Database, identity: Identity, body: bytes, now: datetime, log_tai
     if node is None:
         raise BadManifest("`agent.node` must name the node.")
     with db.write() as session:
-        delivery = _Delivery(
-            session, now, node, text(agent.get("cluster"), 64), agent.get("shared") is True, log_tail_bytes
-        )
-        runs.reserve(session, *_runs(manifest["parts"], blobs, delivery.cluster))
+        cluster, shared = text(agent.get("cluster"), 64), agent.get("shared") is True
+        runs.reserve(session, *_runs(manifest["parts"], blobs, cluster))
+        skew = timedelta(0) if shared else _skew(session, cluster or "", node, agent.get("time"), now)
+        delivery = _Delivery(session, now, node, cluster, shared, log_tail_bytes, skew)
         answers = [_take(delivery, part, blob) for part, blob in zip(manifest["parts"], blobs, strict=True)]
         session.flush()
         return {
@@ -60,7 +67,14 @@ def ingest(db: Database, identity: Identity, body: bytes, now: datetime, log_tai
             "follow": _follow(delivery),
             "release": _release(delivery, manifest.get("folders")),
             "gpus": _gpus(delivery, manifest.get("gpus_of")),
+            "tell": _tell(delivery, manifest.get("present")),
         }
+
+
+def _skew(session: Session, cluster: str, node: str, said: Any, now: datetime) -> timedelta:
+    if type(said) not in (int, float) or not 0 <= said <= MAX_TIME_S:
+        return timedelta(0)
+    return clocks.behind(session, cluster, node, timedelta(seconds=now.timestamp() - said), now)
 
 
 def _runs(parts: list[Part], blobs: list[bytes], cluster: str | None) -> tuple[set[tuple[str, int]], set[str]]:
@@ -100,8 +114,11 @@ def _hook(delivery: _Delivery, part: Part, blob: bytes) -> dict[str, Any]:
     if name is None:
         raise BadInput("A hook's event needs a name.")
     said = {key: text(value) or "" for key, value in parse_hook_event(blob).items()}
-    at = _moment(part)
-    apply_hook(delivery.session, name=name, node=delivery.node, cluster=delivery.cluster, at=at, said=said)
+    stamped_at = _moment(part)
+    apply_hook(
+        delivery.session, name=name, node=delivery.node, cluster=delivery.cluster, stamped_at=stamped_at,
+        at=corrected(stamped_at, delivery.skew), said=said,
+    )  # fmt: skip
     return {"stored": True}
 
 
@@ -111,7 +128,7 @@ def _lines(delivery: _Delivery, part: Part, blob: bytes) -> dict[str, Any]:
         raise BadInput("A writer's name is 1 to 64 letters, digits, `_` and `-`.")
     user = text(part.get("user"), 255)
     held = store_lines(
-        delivery.session, _folder(part), writer, _size(offset), blob, user=user, now=delivery.now
+        delivery.session, _folder(part), writer, _size(offset), blob, user=user, now=delivery.now, skew=delivery.skew
     )  # fmt: skip
     return {"offset": held}
 
@@ -138,7 +155,9 @@ def _gone(delivery: _Delivery, part: Part, _blob: bytes) -> dict[str, Any]:
     run = run_of(delivery.session, _folder(part), delivery.now)
     if run is not None and run.cluster is None and run.state in LIVE_STATES:
         reason = "its process is gone and said no goodbye"
-        runs.changes(run, state="LOST", state_source="client", ended_at=_moment(part), reason=reason)
+        runs.changes(
+            run, state="LOST", state_source="client", ended_at=corrected(_moment(part), delivery.skew), reason=reason
+        )
     return {"stored": True}
 
 
@@ -166,6 +185,17 @@ def _follow(delivery: _Delivery) -> list[dict[str, Any]]:
             **({"file": one.file} if one.file else {}),
         }
         for one in wanted
+    ]
+
+
+def _tell(delivery: _Delivery, named: Any) -> list[dict[str, Any]]:
+    """What running jobs among the agent's folders should know."""
+    jobs = [(one.cluster, one.job_id) for one in _folders(named) if one.cluster and one.job_id]
+    return [
+        {"folder": JobFolder(one.cluster, one.job_id, None).name, "attempt": one.attempt}
+        | ({} if one.ends_at is None else {"ends_at": one.ends_at.timestamp()})
+        | ({} if one.last_step is None else {"last_step": one.last_step})
+        for one in told.of_jobs(delivery.session, jobs)
     ]
 
 

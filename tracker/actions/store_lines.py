@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import uuid
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 
+from tracker.actions.correct_times import correct, note, settle
 from tracker.actions.read_lines import Lines, read_lines
 from tracker.actions.store_things import store_things
 from tracker.errors import BadInput
@@ -25,8 +26,11 @@ def store_lines(
     *,
     user: str | None,
     now: datetime,
+    skew: timedelta,
 ) -> int:
     """Store lines that begin at `offset_bytes` of a writer's file; answer the offset that is held afterwards.
+
+    Their times are by a clock that is `skew` behind ours.
 
     Lines that do not begin where the stored ones end are not taken: the sender goes on from the answer.
     """
@@ -37,7 +41,10 @@ def store_lines(
     end = raw.rfind(b"\n") + 1 or (len(raw) if len(raw) >= MAX_LINE_BYTES else 0)  # a line that long is rejected
     if offset_bytes != writer.offset_bytes or not end:
         return writer.offset_bytes
+    changed = settle(writer, skew)
     said = _read(session, run, writer, raw[:end], now)
+    if changed and skew:
+        said.notes.update(note(writer.node or "a node", skew))
     first_offset_bytes, now_s = writer.offset_bytes, now.timestamp()
     told = store_things(session, writer, said.things, first_offset_bytes=first_offset_bytes, now_s=now_s)
     said.notes.update(list(told.items())[:MOST_NOTES])
@@ -51,7 +58,8 @@ def store_lines(
 
 def _read(session: Session, run: Run, writer: Writer, raw: bytes, now: datetime) -> Lines:
     """Read lines; the first points settle in which attempt and as which rank the file is written."""
-    is_new, now_s = writer.first_step is None, now.timestamp()
+    skew_us = writer.clock_skew_us
+    is_new, now_s = writer.first_step is None, now.timestamp() - skew_us / 1_000_000
     said = read_lines(raw, now_s=now_s, next_step=writer.next_step, first_step=writer.first_step)
     if said.header:
         header = said.header
@@ -62,6 +70,8 @@ def _read(session: Session, run: Run, writer: Writer, raw: bytes, now: datetime)
     if is_new and (start := writers.goes_on_at(session, writer)):
         said = read_lines(raw, now_s=now_s, next_step=start)
     writer.first_step, writer.next_step = said.first_step, said.next_step
+    if skew_us:
+        correct(said, skew_us)
     return said
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
+from tracker.actions.correct_times import corrected
 from tracker.actions.read_lines import MAX_NAME_CHARS, Thing, text
 from tracker.actions.read_things import BadLine, read_artifact, read_medium
 from tracker.store import artifacts, media
@@ -20,6 +22,8 @@ def store_things(
     The answer says by name what could not be kept, and why.
     """
     notes: dict[str, str] = {}
+    skew = timedelta(microseconds=writer.clock_skew_us)
+    now_s -= skew.total_seconds()
     found: dict[str, list[dict[str, Any]]] = {"artifact": [], "media": []}
     for message, offset_bytes, step in things:
         event = message["event"]
@@ -31,6 +35,8 @@ def store_things(
                 found[event].append({"writer": writer.name, "offset_bytes": first_offset_bytes + offset_bytes, **row})
         except BadLine as problem:
             notes[text(message.get("name"), MAX_NAME_CHARS) or event] = str(problem)
+    for row in (*found["artifact"], *found["media"]) if skew else ():
+        row["logged_at"] = corrected(row["logged_at"], skew)
     if artifacts.put(session, writer.run_id, found["artifact"]):
         notes["artifacts"] = f"the run has {artifacts.MOST_ARTIFACTS} already"
     if media.add(session, writer.run_id, found["media"]):

@@ -12,10 +12,12 @@ from tracker.agent.hook_events import HookEvents
 from tracker.agent.outputs import MOST_BEHIND_BYTES, OutputReader, Piece, Wanted
 from tracker.agent.server import Server, Unreachable
 from tracker.agent.spool import JobSpools
+from tracker.agent.told import Told
 from tracker.events import PROTOCOL_VERSION, encode_request
 
 MOST_PARTS_BYTES = 4 * 1024 * 1024
 MOST_EVENTS = 200
+MOST_NAMED = 1000  # folders, in one request
 _HEARTBEAT_S = 10.0
 _WATCHFUL_HEARTBEAT_S = 1.0  # while there are jobs, so that their output is followed
 _CONFIRM_EVERY_S = 5.0
@@ -44,6 +46,7 @@ class Agent:
         self._backlog = Backlog(self._spools)
         self._hardware = Hardware(self._spools, who.node, who.shared, sample_every_s, gpus_by_file, say)
         self._outputs = OutputReader()
+        self._told = Told(self._spools)
         self._follow: list[Wanted] = []
         self._looked_at: set[tuple[str, str]] = set()
         self._confirmed_s: dict[tuple[str, str], float] = {}
@@ -71,6 +74,7 @@ class Agent:
         both = zip(parts, answer["parts"])
         settled_events = sum(self._took(part, said if isinstance(said, dict) else {}) for part, said in both)
         self._hardware.learn(answer.get("gpus"))
+        self._told.pass_on(answer.get("tell"), self._backlog.folders)
         self._follow = list(_wanted(answer.get("follow")))
         followed = {(one.folder, one.stream) for one in self._follow}
         self._confirmed_s = {stream: at_s for stream, at_s in self._confirmed_s.items() if stream in followed}
@@ -128,6 +132,7 @@ class Agent:
             "agent": {**self._who._asdict(), "time": time.time()},
             "folders": drained,
             "gpus_of": self._hardware.asks(),
+            "present": sorted(self._backlog.folders)[-MOST_NAMED:],
             "parts": [{**part.says, "length": len(part.content)} for part in parts],
         }
         try:

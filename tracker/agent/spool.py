@@ -11,7 +11,7 @@ import fcntl
 import os
 import stat
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import Iterator, NamedTuple
 
@@ -22,7 +22,10 @@ QUIET_S = 5.0
 MOST_ENTRIES = 20_000  # of one folder that are looked at; a user could make millions
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _ENDING = ".jsonl"
+_TOLD = "told.json"
+_TOLD_BEFORE = ".told.json.new"
 _CHUNK_BYTES = 256 * 1024
 
 
@@ -117,6 +120,25 @@ class JobSpools:
                     return b"", b""
                 size = os.fstat(file).st_size
                 return os.pread(file, length, 0), os.pread(file, length, max(0, size - length))
+
+    def tell(self, seen: SpoolFolder, content: bytes) -> None:
+        """Put what the server tells a job into its folder, as `told.json`; quietly not where that is impossible.
+
+        The user may move or replace what is in there at any time: nothing is followed, nothing of theirs is opened.
+        """
+        with self._opened() as jobs, _folder(seen.name, jobs) as folder:
+            if folder is None or os.fstat(folder).st_uid != seen.uid:
+                return
+            with suppress(OSError):
+                os.unlink(_TOLD_BEFORE, dir_fd=folder)  # left by an agent that was killed
+            with suppress(OSError):
+                file = os.open(_TOLD_BEFORE, _NEW_FILE, 0o600, dir_fd=folder)
+                try:
+                    os.write(file, content)
+                    os.fchmod(file, 0o644)
+                finally:
+                    os.close(file)
+                os.rename(_TOLD_BEFORE, _TOLD, src_dir_fd=folder, dst_dir_fd=folder)
 
     def remove(self, seen: SpoolFolder) -> bool:
         """Remove a job's folder if nothing was written since it was seen. True when it is gone."""

@@ -36,7 +36,16 @@ def lock(session: Session, run_id: str, name: str) -> Writer:
     query = select(Writer).where(Writer.run_id == run_id, Writer.name == name).with_for_update()
     writer = session.scalar(query)
     if writer is None:
-        writer = Writer(run_id=run_id, name=name, offset_bytes=0, next_step=0, rejected_lines=0, rank=0, kind=SCRIPT)
+        writer = Writer(
+            run_id=run_id,
+            name=name,
+            offset_bytes=0,
+            next_step=0,
+            rejected_lines=0,
+            rank=0,
+            kind=SCRIPT,
+            clock_skew_us=0,
+        )
         session.add(writer)
         session.flush()
     return writer

@@ -16,5 +16,6 @@ ingest = Blueprint("ingest", __name__)
 @ingest.post("/ingest")
 def deliver() -> ResponseReturnValue:
     """Store what an agent delivers."""
+    arrived_at = now()
     body = inflated_body(events.MAX_REQUEST_BYTES)
-    return jsonify(store(db(), viewer(), body, now(), settings().log_tail_bytes))
+    return jsonify(store(db(), viewer(), body, arrived_at, settings().log_tail_bytes))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flask import Flask
 
+from tracker.actions.correct_times import behind_or_ahead
 from tracker.store import clusters
 from web import text
 from web.pages import captures, cluster, experiments, home, run, runs, words
@@ -18,6 +19,8 @@ _FILTERS = (
 
 def install(app: Flask) -> None:
     """Put the pages into the application."""
-    app.jinja_env.filters.update({word.__name__: word for word in _FILTERS}, is_watched=clusters.is_watched)
+    app.jinja_env.filters.update(
+        {word.__name__: word for word in _FILTERS}, is_watched=clusters.is_watched, behind_or_ahead=behind_or_ahead
+    )
     for page in (home.home, runs.runs, run.run, captures.captures, experiments.experiments, cluster.cluster):
         app.register_blueprint(page)

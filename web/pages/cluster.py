@@ -9,8 +9,8 @@ from typing import Any
 from flask import Blueprint
 from flask.typing import ResponseReturnValue
 
+from tracker.store import clocks, runs
 from tracker.store import clusters as store
-from tracker.store import runs
 from tracker.store.tables import Cluster, Run
 from web.context import db, viewer
 from web.pages import live
@@ -35,9 +35,10 @@ def show() -> ResponseReturnValue:
     with db().read() as session:
         watched = store.all_of_them(session)
         running = runs.holders(session, viewer())
+        skews = clocks.wrong(session)
     holders = _holders(running)
     grid = {one.name: [(node, _slots(one, node, holders)) for node in one.nodes] for one in watched}
-    return live.answer("cluster", clusters=watched, grid=grid)
+    return live.answer("cluster", clusters=watched, grid=grid, skews=skews)
 
 
 def _holders(running: Iterable[Run]) -> Holders:

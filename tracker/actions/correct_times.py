@@ -1,0 +1,54 @@
+"""Correct what a node's clock says that is behind or ahead, as its agent's requests show."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from tracker.actions.read_lines import MAX_TIME_S, Lines
+from tracker.store.tables import Writer
+
+STEADY_WITHIN_US = 1_000_000
+_ENDS_US = (0, MAX_TIME_S * 1_000_000)
+
+
+def corrected(at: datetime, skew: timedelta) -> datetime:
+    """The moment on the server's clock; a clock that is off by years may bring nobody out of the calendar."""
+    seconds = min(max(at.timestamp() + skew.total_seconds(), 0), MAX_TIME_S)
+    return datetime.fromtimestamp(seconds, tz=timezone.utc)
+
+
+def settle(writer: Writer, skew: timedelta) -> bool:
+    """Say how a writer's times are corrected; True when that changed. A second more or less keeps it as it is.
+
+    So order and spacing of its points stay.
+    """
+    wanted_us = skew // timedelta(microseconds=1)
+    if abs(writer.clock_skew_us - wanted_us) <= STEADY_WITHIN_US:
+        return False
+    writer.clock_skew_us = wanted_us
+    return True
+
+
+def correct(said: Lines, skew_us: int) -> None:
+    """Bring the times of lines from the node's clock to the server's."""
+    for column in said.columns.values():
+        column.times_us = [_within(time_us + skew_us) for time_us in column.times_us]
+    told: tuple[dict[str, Any] | None, ...] = (said.header, said.capture, said.finish)
+    for one in told:
+        if one:
+            one["time"] = _within(round(one["time"] * 1_000_000) + skew_us) / 1_000_000
+
+
+def note(node: str, skew: timedelta) -> dict[str, str]:
+    """What a run's page says about it."""
+    return {f"clock of {node}": f"{behind_or_ahead(skew)}; the times it told were corrected"}
+
+
+def behind_or_ahead(skew: timedelta) -> str:
+    """How far a clock is off, in words."""
+    return f"{abs(skew).total_seconds():.0f} s {'behind' if skew > timedelta(0) else 'ahead'}"
+
+
+def _within(time_us: int) -> int:
+    return min(max(time_us, _ENDS_US[0]), _ENDS_US[1])

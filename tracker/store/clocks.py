@@ -1,0 +1,44 @@
+"""Clocks: how far those of nodes are behind the server's."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from tracker.store.tables import Clock
+
+RIGHT_WITHIN = timedelta(seconds=2)
+"""A clock is left alone that is no further off: the way of a request takes time, too."""
+STEADY_WITHIN = timedelta(seconds=1)
+LONGEST_WAY = timedelta(seconds=90)
+"""A request takes no longer (see agent/server.py): what is more is the clock's."""
+SETTLES_AFTER = timedelta(seconds=60)
+
+
+def behind(session: Session, cluster: str, node: str, measured: timedelta, now: datetime) -> timedelta:
+    """How far a node's clock is behind, given a new measurement: the server's time minus that in a request.
+
+    The answer stays the same as long as measurements are less than a second from it. A slow request looks like a clock
+    that is behind, never like one that is ahead: a greater value must have lasted for a minute, or be beyond what a
+    request may take.
+    """
+    clock = session.get(Clock, (cluster, node))
+    if clock is None:
+        clock = Clock(cluster=cluster, node=node, skew_us=0, measured_at=now)
+        session.add(clock)
+    known = timedelta(microseconds=clock.skew_us)
+    is_late = timedelta(0) < measured - known < LONGEST_WAY and now < clock.measured_at + SETTLES_AFTER
+    if abs(measured - known) <= STEADY_WITHIN:
+        clock.measured_at = max(now, clock.measured_at)
+    elif not is_late:
+        known = measured if abs(measured) >= RIGHT_WITHIN else timedelta(0)
+        clock.skew_us, clock.measured_at = known // timedelta(microseconds=1), now
+    return known
+
+
+def wrong(session: Session) -> dict[tuple[str, str], timedelta]:
+    """By cluster and node how far clocks are behind (negative: ahead) that are not right."""
+    found = session.scalars(select(Clock).where(Clock.skew_us != 0))
+    return {(clock.cluster, clock.node): timedelta(microseconds=clock.skew_us) for clock in found}
