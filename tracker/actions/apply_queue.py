@@ -29,6 +29,7 @@ def apply_queue(session: Session, cluster: str, jobs: Sequence[QueuedJob], now: 
             cluster,
             (job.job_id for job in jobs if job.job_id),
             (job.array_job_id for job in jobs if job.array_job_id),
+            (job.array_task_id for job in jobs if job.array_task_id is not None),
         )
     )
     known.join(session, jobs)

@@ -26,6 +26,7 @@ log = logging.getLogger("tracker.watch")
 TICK_S = 0.2
 SHARE_OF_TIME = 0.1
 """The part of the time that questions to Slurm may take; when it answers slowly we ask less often."""
+JOBS_A_TRANSACTION = 100
 NODES_EVERY_S = 5.0
 CATCH_UP_EVERY_S = 60.0
 FIRST_LOOK_BACK = timedelta(hours=1)
@@ -118,9 +119,12 @@ class Watcher:
         seen = {key_of(job.job_id, job.array_job_id, job.array_task_id): job for job in jobs}
         changed = [job for key, job in seen.items() if self._seen.get(key) != job]
         first_look = not self._seen
+        for start in range(0, len(changed), JOBS_A_TRANSACTION):
+            with self._db.write() as session:
+                apply_queue(session, self._cluster, changed[start : start + JOBS_A_TRANSACTION], asked_at)
+            if start + JOBS_A_TRANSACTION < len(changed):
+                time.sleep(TICK_S)  # agents want to write, too, and on SQLite one writes at a time
         with self._db.write() as session:
-            if changed:
-                apply_queue(session, self._cluster, changed, asked_at)
             clusters.get(session, self._cluster).as_of = asked_at
         if first_look or self._seen.keys() - seen.keys():
             with self._db.write() as session:  # one of its own: each locks its runs in one order

@@ -19,7 +19,7 @@ FIELDS = (
 )  # fmt: skip
 _ENDED = "CD,F,CA,TO,NF,PR,OOM,RQ,DL,BF"
 _REQUEUE_WITHIN = timedelta(minutes=5)
-MAX_JOBS_A_CALL = 500
+MAX_JOBS_A_CALL = 200
 
 
 @dataclass(frozen=True)

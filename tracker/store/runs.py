@@ -213,10 +213,18 @@ def of_job(session: Session, cluster: str, job_id: int, at: datetime, *, startin
     return None if run and starting and was_over and run.ended_at + CLOCK_SLACK < at else run  # type: ignore[operator]
 
 
-def of_cluster(session: Session, cluster: str, job_ids: Iterable[int], array_job_ids: Iterable[int] = ()) -> list[Run]:
-    """Runs of these jobs and arrays, oldest first."""
-    ids, arrays = set(job_ids), set(array_job_ids)
-    query = select(Run).where(Run.cluster == cluster, or_(Run.job_id.in_(ids), Run.array_job_id.in_(arrays)))
+def of_cluster(
+    session: Session,
+    cluster: str,
+    job_ids: Iterable[int],
+    array_job_ids: Iterable[int] = (),
+    array_task_ids: Iterable[int] | None = None,
+) -> list[Run]:
+    """Runs of these jobs and arrays, of arrays only these tasks if some are given, oldest first."""
+    of_arrays: ColumnElement[bool] = Run.array_job_id.in_(set(array_job_ids))
+    if array_task_ids is not None:
+        of_arrays = and_(of_arrays, Run.array_task_id.in_(set(array_task_ids)))
+    query = select(Run).where(Run.cluster == cluster, or_(Run.job_id.in_(set(job_ids)), of_arrays))
     return list(session.scalars(query.order_by(Run.created_at)))
 
 
