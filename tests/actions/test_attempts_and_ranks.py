@@ -166,7 +166,8 @@ def test_the_mean_of_a_resumed_job_is_of_the_new_attempt(db: Database) -> None:
     assert mean.hidden == 8
     apart = chart(db, rank="mean", attempts="all")
     assert [(line.rank, line.attempt, line.count) for line in apart.lines or []] == [(None, 1, 10), (None, 2, 3)]
-    assert apart.hidden == 0
+    assert (apart.hidden, apart.ranks) == (0, 2)
+    assert (apart.lines or [])[1].curve.y.tolist() == [50.5, 60.5, 70.5]
 
 
 def test_the_default_is_the_lowest_rank_that_logged(db: Database) -> None:

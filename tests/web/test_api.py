@@ -95,6 +95,9 @@ def test_ranks_and_attempts_of_a_series_are_told_apart(server: Server) -> None:
     apart = series("rank=0&attempts=all")
     assert (apart["x"], apart["y"], apart["count"], apart["hidden"]) == ([0, 1, 1], [4, 2, 1], 3, 0)
     assert [(one["attempt"], one["x"], one["y"]) for one in apart["lines"]] == [(1, [0, 1], [4, 2]), (2, [1], [1])]
+    newest = series("rank=mean&attempts=all")["lines"][-1]
+    mean = {"rank": None, "attempt": 2, "node": None, "x": [1], "y": [1.5], "min": [1], "max": [2], "count": 1}
+    assert newest == mean
     assert server.ask(f"/api/v1/runs/{run.id}/series?metric=loss&rank=5", token=token).status == 404
 
 

@@ -9,7 +9,7 @@ counts on another axis, such as epochs, and the points at steps >= f are hidden 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -101,9 +101,9 @@ def read(
         voices = voices[:1]
     if rank == "mean":
         voices = [voice for voice in voices if (voice.rank is None) == is_machine]
-        kept = _within_limits(voices, attempts, most_lines=len(voices))
+        kept = _within_limits(voices)
         return _mean_chart(_shown(session, run_id, metric, kept, attempts), kept, x, attempts, max_points)
-    kept = _within_limits(voices, attempts, MOST_LINES)
+    kept = _within_limits(voices, [_line_count(voice, attempts) for voice in voices])
     shown = _shown(session, run_id, metric, kept, attempts)
     if rank == "all" or attempts == "all" or is_machine:
         return _line_chart(shown, voices, kept, x, attempts, max_points)
@@ -156,11 +156,11 @@ def _line_count(voice: _Voice, attempts: str) -> int:
     return len(voice.counts) if attempts == "all" else 1
 
 
-def _within_limits(voices: list[_Voice], attempts: str, most_lines: int) -> list[_Voice]:
-    """The first voices, as many as one chart may have; one at least."""
-    lines = np.cumsum([_line_count(voice, attempts) for voice in voices])
-    points = np.cumsum([sum(voice.counts.values()) for voice in voices])
-    return voices[: max(int(np.count_nonzero((lines <= most_lines) & (points <= MOST_POINTS))), 1)]
+def _within_limits(voices: list[_Voice], lines: Sequence[int] = (0,)) -> list[_Voice]:
+    """The first voices, as many as one chart may have; one at least. Each makes so many lines."""
+    points = [sum(voice.counts.values()) for voice in voices]
+    fits = (np.cumsum(lines) <= MOST_LINES) & (np.cumsum(points) <= MOST_POINTS)
+    return voices[: max(int(np.count_nonzero(fits)), 1)]
 
 
 def _voices(session: Session, run_id: str, metric: str) -> list[_Voice]:

@@ -22,6 +22,7 @@ from pydantic import (
 
 from tracker.states import STATES
 from tracker.store import attempts, charts, tables
+from tracker.store.curves import Curve
 from tracker.store.experiments import ExperimentSummary
 from tracker.store.logs import LogTail
 from tracker.store.runs import Page
@@ -280,8 +281,25 @@ class ExperimentList(BaseModel):
         return cls(items=[Experiment.model_validate(one) for one in found])
 
 
-class Line(BaseModel):
-    """One line of a chart: of a rank, or of a node's machine (`rank` is null), in an attempt; both null for a mean."""
+class _Drawn(BaseModel):
+    """What leaves out of its answer the fields that are None by default and were not set."""
+
+    @model_serializer(mode="wrap")
+    def _what_is_told(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        optional = {name for name, field in type(self).model_fields.items() if not field.is_required()}
+        return {name: value for name, value in dump(self).items() if value is not None or name not in optional}
+
+
+def _columns(curve: Curve) -> dict[str, list[float]]:
+    columns = {"x": curve.x, "y": curve.y, "min": curve.low, "max": curve.high}
+    return {name: column.tolist() for name, column in columns.items() if column is not None}
+
+
+class Line(_Drawn):
+    """One line of a chart: of a rank, or of a node's machine (`rank` is null), in an attempt.
+
+    Of a mean both are null, and it has `min` and `max`.
+    """
 
     rank: int | None
     attempt: int
@@ -289,15 +307,16 @@ class Line(BaseModel):
     x: list[float]
     y: list[Number]
     count: int
+    min: list[Number] | None = None
+    max: list[Number] | None = None
 
     @classmethod
     def of(cls, line: charts.Line) -> Line:
         """The line as the store has it."""
-        x, y = line.curve.x.tolist(), line.curve.y.tolist()
-        return cls(rank=line.rank, attempt=line.attempt, node=line.node, x=x, y=y, count=line.count)
+        return cls(rank=line.rank, attempt=line.attempt, node=line.node, count=line.count, **_columns(line.curve))
 
 
-class Chart(BaseModel):
+class Chart(_Drawn):
     """A series: `x` are steps, or seconds since 1970; of `count` points fewer are here if `downsampled`.
 
     `hidden`: so many points of earlier attempts were taken back by later ones; `attempts=all` shows them. Only a mean
@@ -316,23 +335,14 @@ class Chart(BaseModel):
     lines: list[Line] | None = None
     lines_left_out: int | None = None
 
-    @model_serializer(mode="wrap")
-    def _without_what_was_not_asked_for(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {name: value for name, value in dump(self).items() if value is not None}
-
     @classmethod
     def of(cls, metric: str, chart: charts.Chart) -> Chart:
         """The chart as the store has it."""
-        curve = chart.curve
-        made = cls(
-            metric=metric, x=curve.x.tolist(), y=curve.y.tolist(), count=chart.count, downsampled=chart.downsampled,
-            hidden=chart.hidden, ranks=chart.ranks,
+        lines = None if chart.lines is None else [Line.of(line) for line in chart.lines]
+        return cls(
+            metric=metric, count=chart.count, downsampled=chart.downsampled, hidden=chart.hidden, ranks=chart.ranks,
+            lines=lines, lines_left_out=None if lines is None else chart.lines_left_out, **_columns(chart.curve),
         )  # fmt: skip
-        if curve.low is not None and curve.high is not None:
-            made.min, made.max = curve.low.tolist(), curve.high.tolist()
-        if chart.lines is not None:
-            made.lines, made.lines_left_out = [Line.of(line) for line in chart.lines], chart.lines_left_out
-        return made
 
 
 class LogEnd(BaseModel):
