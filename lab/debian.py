@@ -24,7 +24,13 @@ SLURM = (
     "munge",
     "mariadb-server",
 )
-TESTS = ("postgresql", "chromium", "fonts-dejavu-core", "gcc", "libc6-dev")  # a compiler for an NVML of air
+TESTS = (
+    "postgresql",
+    "chromium",
+    "fonts-dejavu-core",
+    "gcc",
+    "libc6-dev",
+)  # a compiler for an NVML of air, a disk quota and an example
 SERVICES = {
     "slurmctld": "slurmctld",
     "slurmd": "slurmd",

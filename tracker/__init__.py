@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         log_image,
         log_params,
         log_table,
+        on_signal,
         set_tags,
         time_left,
     )
@@ -43,6 +44,7 @@ __all__ = [
     "log_image",
     "log_params",
     "log_table",
+    "on_signal",
     "set_tags",
     "time_left",
 ]

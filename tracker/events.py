@@ -21,6 +21,15 @@ _SLURM_FOLDER = re.compile(r"([A-Za-z0-9_-]{1,64})\.([1-9][0-9]{0,17})\Z")
 _LOCAL_FOLDER = re.compile(r"local\.([0-9a-f]{32})\Z")
 
 
+_BESIDE = re.compile(r"run_([0-9a-f]{32})_")
+
+
+def run_of_writer(writer_name: str) -> str | None:
+    """Return the id of the run that a file belongs to when it is not the folder's own; else None."""
+    beside = _BESIDE.match(writer_name)
+    return beside.group(1) if beside else None
+
+
 class JobFolder(NamedTuple):
     """What the name of a job's spool folder says: a Slurm job, or a run outside Slurm."""
 

@@ -31,13 +31,21 @@ class Scripts:
         }
 
     def start(self, code: str, **env: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-W", "error", "-c", "import tracker\n" + textwrap.dedent(code)]
-        pipe = subprocess.PIPE
+        return self._start(["-W", "error", "-c", "import tracker\n" + textwrap.dedent(code)], env)
+
+    def _start(self, arguments: list[str], env: dict[str, str]) -> subprocess.Popen[str]:
+        command, pipe = [sys.executable, *arguments], subprocess.PIPE
         return subprocess.Popen(command, env={**self.env, **env}, cwd=self.home, stdout=pipe, stderr=pipe, text=True)
 
     def run(self, code: str, exit_code: int = 0, **env: str) -> subprocess.CompletedProcess[str]:
         """Run a script to its end and check how it ended."""
-        script = self.start(code, **env)
+        return self._ended(self.start(code, **env), exit_code)
+
+    def run_file(self, name: str, exit_code: int = 0, **env: str) -> subprocess.CompletedProcess[str]:
+        """Run a script that is a file, as `multiprocessing` wants it, to its end."""
+        return self._ended(self._start([name], env), exit_code)
+
+    def _ended(self, script: subprocess.Popen[str], exit_code: int) -> subprocess.CompletedProcess[str]:
         stdout, stderr = script.communicate(timeout=60)
         assert script.returncode == exit_code, stderr
         return subprocess.CompletedProcess(script.args, script.returncode, stdout, stderr)

@@ -138,7 +138,7 @@ def test_no_line_is_longer_than_a_megabyte(scripts: Scripts) -> None:
 def test_without_a_step_the_server_counts(scripts: Scripts) -> None:
     done = scripts.run("""
         tracker.log({"a": 1}); tracker.log({"a": 1}, step=7); tracker.log({"a": 1})
-        print(tracker.current_run().step)
+        print(tracker.current_run().last_step)
     """)
     assert [step for step, _ in scripts.points()] == [None, 7, None]
     assert done.stdout.strip() == "8"
@@ -148,7 +148,7 @@ def test_switched_off_nothing_is_written(scripts: Scripts) -> None:
     done = scripts.run(
         """
         run = tracker.init("e", params={"a": 1}); tracker.log({"a": 1}); tracker.set_tags({"a": "b"}); tracker.finish()
-        print(run.spool, run.step)
+        print(run.spool, run.last_step)
         """,
         TRACKER_MODE="off",
     )

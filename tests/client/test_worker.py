@@ -85,9 +85,8 @@ def test_a_hanging_job_holds_no_process_for_long_and_is_told(scripts: Scripts) -
         'tracker.init(); worker.later(lambda: time.sleep(60), "hangs"); tracker.finish(); tracker.log({"a": 1})',
     )
     assert time.monotonic() - began_s < 30
-    assert [len(scripts.messages(folder)) for folder in scripts.folders()]
     notes = [one for folder in scripts.folders() for one in scripts.messages(folder) if one.get("event") == "note"]
-    assert [one["key"] for one in notes] == ["background work"]
+    assert {one["key"] for one in notes} == {"background work"}
 
 
 def test_what_was_queued_stands_before_the_goodbye(scripts: Scripts) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from tracker.actions.apply_hook import apply_hook, job_of
 from tracker.actions.correct_times import corrected
+from tracker.actions.end_beside import end_beside
 from tracker.actions.read_lines import MAX_TIME_S, text
 from tracker.actions.store_lines import run_of, store_lines
 from tracker.errors import BadInput, BadManifest, Forbidden, TrackerError
@@ -62,10 +63,13 @@ def ingest(db: Database, identity: Identity, body: bytes, now: datetime, log_tai
         delivery = _Delivery(session, now, node, cluster, shared, log_tail_bytes, skew)
         answers = [_take(delivery, part, blob) for part, blob in zip(manifest["parts"], blobs, strict=True)]
         session.flush()
+        released = _release(delivery, manifest.get("folders"))
+        if released:
+            end_beside(session, now)
         return {
             "parts": answers,
             "follow": _follow(delivery),
-            "release": _release(delivery, manifest.get("folders")),
+            "release": released,
             "gpus": _gpus(delivery, manifest.get("gpus_of")),
             "tell": _tell(delivery, manifest.get("present")),
         }

@@ -9,7 +9,7 @@ from tracker.actions.correct_times import correct, note, settle
 from tracker.actions.read_lines import Lines, read_lines
 from tracker.actions.store_things import store_things
 from tracker.errors import BadInput
-from tracker.events import MAX_LINE_BYTES, JobFolder
+from tracker.events import MAX_LINE_BYTES, JobFolder, run_of_writer
 from tracker.store import attempts, captures, experiments, params, runs, series, writers
 from tracker.store.database import Session
 from tracker.store.tables import Run, Writer
@@ -37,6 +37,9 @@ def store_lines(
     run = run_of(session, folder, now) or _registered(session, folder, user, now)
     if user and run.user and user != run.user:
         raise BadInput(f"The folder {folder.name} belongs to {user}, its run to another user.")
+    beside = run_of_writer(writer_name)
+    if beside:
+        run = _beside(session, run, str(uuid.UUID(beside)), now)
     writer = writers.lock(session, run.id, writer_name)
     end = raw.rfind(b"\n") + 1 or (len(raw) if len(raw) >= MAX_LINE_BYTES else 0)  # a line that long is rejected
     if offset_bytes != writer.offset_bytes or not end:
@@ -89,6 +92,19 @@ def _registered(session: Session, folder: JobFolder, user: str | None, now: date
         session, experiment=experiments.named(session, experiments.DEFAULT, now), now=now, id=run_id, state="RUNNING",
         state_source="client", cluster=folder.cluster, job_id=folder.job_id, user=user,
     )  # fmt: skip
+
+
+def _beside(session: Session, parent: Run, run_id: str, now: datetime) -> Run:
+    """The run that a script of the parent's job began beside it, locked; made if there is none. Raises BadInput."""
+    run = runs.lock(session, run_id)
+    if run is None:
+        return runs.add(
+            session, experiment=parent.experiment, now=now, id=run_id, state="RUNNING", state_source="client",
+            parent_id=parent.id, user=parent.user,
+        )  # fmt: skip
+    if run.parent_id != parent.id:
+        raise BadInput(f"The run {run_id} was not begun in this folder's job.")
+    return run
 
 
 def _apply(session: Session, run: Run, writer: Writer, said: Lines, now: datetime) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta, timezone
 
 from tracker.actions.apply_queue import apply_queue
+from tracker.actions.end_beside import end_beside
 from tracker.actions.reconcile import Key, key_of, reconcile, register_ended
 from tracker.errors import SlurmUnavailable
 from tracker.settings import Settings
@@ -195,6 +196,7 @@ class Watcher:
             records = accounting.load_ended(since - OVERLAP, until, user=self._user, timeout_s=self._timeout_s)
             with self._db.write() as session:
                 register_ended(session, self._cluster, records, _now())
+                end_beside(session, _now())
                 clusters.get(session, self._cluster).accounted_until = until
             if until >= _now() - OVERLAP:
                 return

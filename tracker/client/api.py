@@ -6,13 +6,18 @@ import atexit
 import os
 import threading
 import time
+from signal import SIGTERM, SIGUSR1
 from typing import Any, Mapping
 
-from tracker.client import exits, worker
+from tracker.client import exits, past, worker
+from tracker.client.identity import slurm_job, whole_number
 from tracker.client.run import NoRun, Run, say_once
+from tracker.client.signals import Handler, call_on
+from tracker.client.spool import places
 
 _lock = threading.RLock()  # a signal handler may log while the main thread is attaching
 _current: Run | NoRun | None = None
+_beside: list[Run] = []  # of `init(new=True)`, not finished
 
 
 def init(
@@ -20,12 +25,16 @@ def init(
     name: str | None = None,
     params: Mapping[str, Any] | None = None,
     tags: Mapping[str, Any] | None = None,
+    *,
+    new: bool = False,
 ) -> Run | NoRun:
     """Attach this process to its run and describe it; what is not given stays as it is.
 
-    Optional: `log` attaches by itself.
+    Optional: `log` attaches by itself. With `new` it is a run beside that of the process or job, for a sweep in one
+    script for example: it is logged to by the methods of what is returned, and ends with its `finish()`, with the
+    process or with the job. It changes nothing for `tracker.log` and the other functions.
     """
-    run = _attached()
+    run = _attach(new=True) if new else _attached()
     run.describe(experiment, name)
     if params:
         run.log_params(params)
@@ -97,16 +106,45 @@ def finish(exit_code: int = 0, reason: str | None = None) -> None:
 
 
 def current_run() -> Run | NoRun:
-    """Return the run of this process: its `cluster`, `job_id`, `id` (outside Slurm), `attempt`, `spool` and `step`."""
+    """Return the run of this process: `cluster`, `job_id`, `id` (of no job), `attempt`, `spool` and `last_step`."""
     return _attached()
 
 
 def time_left() -> float | None:
-    """Return the seconds until Slurm's time limit ends this job; None outside Slurm and before Slurm 24.11."""
-    try:
-        return max(0.0, int(os.environ["SLURM_JOB_END_TIME"]) - time.time())
-    except (KeyError, ValueError):
-        return None
+    """Return the seconds until Slurm's time limit ends this job; None outside Slurm and where nobody knows.
+
+    The server's word counts, which the agent keeps fresh: limits change. Without it the limit at the job's start is
+    taken, which Slurm tells since 24.11.
+    """
+    ends_at = _told_end()
+    if ends_at is None:
+        ends_at = whole_number(os.environ.get("SLURM_JOB_END_TIME"))
+    return None if ends_at is None else max(0.0, ends_at - time.time())
+
+
+def _told_end() -> float | None:
+    job = slurm_job(os.environ)
+    for folder in [place.folder for place in places(os.environ)] if job else []:
+        ends_at = past.told_number(folder, job.restart_count + 1, "ends_at") if job else None
+        if ends_at is not None:
+            return ends_at
+    return None
+
+
+def on_signal(fn: Handler, signum: int | None = None) -> Handler:
+    """Call `fn(signum)` when Slurm says that the end is near, and return it: it may be used as a decorator.
+
+    Without `signum` these are SIGUSR1, for `#SBATCH --signal=USR1@90`, and SIGTERM, which comes before a preemption and
+    at the limit. What was installed for them before is called afterwards; their usual effect, the end of the process,
+    does not happen. It must be called in the main thread; else it says so and does nothing. What `fn` raises becomes a
+    note of the run.
+    """
+    call_on(fn, [SIGUSR1, SIGTERM] if signum is None else [signum], _attached_note)
+    return fn
+
+
+def _attached_note(key: str, reason: str) -> None:
+    _attached().note(key, reason)
 
 
 def _attached() -> Run | NoRun:
@@ -119,20 +157,34 @@ def _attached() -> Run | NoRun:
         return _current
 
 
-def _attach() -> Run | NoRun:
+def _attach(*, new: bool = False) -> Run | NoRun:
     if os.environ.get("TRACKER_MODE") == "off":
         return NoRun()
     try:
-        run = Run(os.environ)
+        run = Run(os.environ, new=new, at_end=_forget)
     except Exception as problem:
         say_once("attach", f"nothing is logged: {problem}")
         return NoRun()
+    if new:
+        _beside.append(run)
     exits.watch(_written_bytes)
     return run
 
 
+def _forget(run: Run) -> None:
+    global _current
+    if run is _current:
+        _current = None
+    if run in _beside:
+        _beside.remove(run)
+
+
+def _open_runs() -> list[Run]:
+    return [*_beside, *([_current] if isinstance(_current, Run) else [])]
+
+
 def _written_bytes() -> int:
-    return _current.written_bytes() if isinstance(_current, Run) else 0
+    return sum(run.written_bytes() for run in _open_runs())
 
 
 def _told_all() -> None:
@@ -148,17 +200,17 @@ def _note(key: str, reason: str) -> None:
 
 def _finish_at_exit() -> None:
     _told_all()
-    run = _current
-    if isinstance(run, Run):
-        finish(*exits.outcome(run.written_bytes()))
+    exit_code, reason = exits.outcome(_written_bytes())
+    for run in _open_runs():
+        run.finish(exit_code, reason)
 
 
 def _forget_in_child() -> None:
-    # The file is the parent's: a forked child writes into one of its own, made when it logs.
+    # The files are the parent's: a forked child writes into some of its own, made when it logs.
     global _lock
     _lock = threading.RLock()
-    if isinstance(_current, Run):
-        _current.forked()
+    for run in _open_runs():
+        run.forked()
 
 
 worker.report = _note

@@ -24,7 +24,8 @@ SLICE_S = 0.1  # of the background thread, for a digest at a time
 class Teller(Protocol):
     """A run, as it is seen from here."""
 
-    step: int | None
+    def known_step(self) -> int | None:
+        """Return the step logged last, as far as that is known without waiting."""
 
     def tell(self, message: Mapping[str, Any]) -> None:
         """Write a line."""
@@ -130,7 +131,7 @@ def table(run: Teller, name: Any, columns: Any, rows: Any, step: Any) -> None:
 def _line(event: str, run: Teller, name: Any, step: Any) -> dict[str, Any]:
     line = {"event": event, "name": encode.clean(name)[:500], "time": time.time()}
     if step is None:
-        step = run.step
+        step = run.known_step()
     if step is not None:
         whole, reason = encode.as_step(step)
         if whole is None:

@@ -6,7 +6,7 @@ Whatever cannot be stored comes back as a reason, never as an error.
 from __future__ import annotations
 
 import json
-from typing import Any, Iterator, Mapping, NamedTuple, Union
+from typing import Any, Collection, Dict, Iterator, Mapping, NamedTuple, Union
 
 try:
     import orjson
@@ -15,7 +15,7 @@ except ImportError:
 
 MAX_LINE_BYTES = 1024 * 1024
 MAX_NESTING = 8
-_INT64_MOST = 2**63 - 1
+_INT64_LEAST, _INT64_MOST = -(2**63), 2**63 - 1
 _plain_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False).encode
 
 Number = Union[int, float, str]  # a string is "NaN", "Infinity" or "-Infinity"
@@ -38,12 +38,9 @@ def quick_points(metrics: Any, step: Any, time_s: float) -> bytes | None:
         total = sum(metrics.values())
         if (type(total) is not float and type(total) is not int) or total - total != 0 or not metrics:
             return None
-        if step is None:
-            line = _encode_plain({"metrics": metrics, "time": time_s})
-        elif -_INT64_MOST <= step <= _INT64_MOST:
-            line = _encode_plain({"metrics": metrics, "step": step, "time": time_s})
-        else:
+        if step is not None and not _INT64_LEAST <= step <= _INT64_MOST:
             return None
+        line = _encode_plain(metrics, step, time_s)
         return line if len(line) <= MAX_LINE_BYTES else None
     except Exception:  # `points` finds out and says what it was
         return None
@@ -51,20 +48,44 @@ def quick_points(metrics: Any, step: Any, time_s: float) -> bytes | None:
 
 if orjson is not None:
 
-    def _encode_plain(message: dict[str, Any]) -> bytes:
+    def _encode_plain(metrics: dict[str, Any], step: int | None, time_s: float) -> bytes:
+        message = {"metrics": metrics, "time": time_s}
+        if step is not None:
+            message["step"] = step
         return orjson.dumps(message, option=orjson.OPT_APPEND_NEWLINE)
 
 else:
 
-    def _encode_plain(message: dict[str, Any]) -> bytes:
-        metrics = message["metrics"]
-        if (
-            set(map(type, metrics)) != {str}
-            or max(metrics.values()) > _INT64_MOST
-            or min(metrics.values()) < -_INT64_MOST
-        ):
-            raise ValueError("json would write keys and integers that the server cannot take")
-        return (_plain_json(message) + "\n").encode()
+    def _encode_plain(metrics: dict[str, Any], step: int | None, time_s: float) -> bytes:
+        types = {*map(type, metrics.values())}
+        if types != _FLOATS and not (types <= _FLOATS_AND_INTS and _are_int64(metrics.values())):
+            raise ValueError("others have a repr that need not be JSON, and json would write any integer")
+        filled = ",".join(map(_forms.__getitem__, metrics)) % (*metrics.values(),)
+        counted = "" if step is None else f',"step":{step}'
+        return f'{{"metrics":{{{filled}}}{counted},"time":{time_s!r}}}\n'.encode()
+
+
+class _Forms(Dict[str, str]):
+    """For each name of a metric `"name":%r`: the same few names come again and again."""
+
+    def __missing__(self, name: str) -> str:
+        if type(name) is not str:
+            raise ValueError("json would write any key as a text")
+        name.encode()  # raises for halves of characters, which the server cannot take
+        if len(self) >= _MOST_FORMS:
+            self.clear()
+        form = self[name] = json.dumps(name).replace("%", "%%") + ":%r"
+        return form
+
+
+_FLOATS = {float}
+_FLOATS_AND_INTS = {float, int}
+_MOST_FORMS = 10_000
+_forms = _Forms()
+
+
+def _are_int64(numbers: Collection[int | float]) -> bool:
+    return min(numbers) >= _INT64_LEAST and max(numbers) <= _INT64_MOST
 
 
 def points(metrics: Any, step: Any, time_s: float) -> tuple[list[bytes], list[Refused]]:
@@ -127,7 +148,7 @@ def as_number(value: Any) -> tuple[Number | None, str]:
     if isinstance(value, float):
         return _finite_or_word(float(value)), ""
     whole = int(value)
-    if -_INT64_MOST - 1 <= whole <= _INT64_MOST:
+    if _INT64_LEAST <= whole <= _INT64_MOST:
         return whole, ""
     try:
         return float(whole), ""
@@ -152,7 +173,7 @@ def as_step(value: Any) -> tuple[int | None, str]:
     number, reason = as_number(value)
     if isinstance(number, float) and number.is_integer():
         number = int(number)
-    if isinstance(number, int) and -_INT64_MOST - 1 <= number <= _INT64_MOST:
+    if isinstance(number, int) and _INT64_LEAST <= number <= _INT64_MOST:
         return number, ""
     return None, reason or f"a step is a whole number, not {number}"
 

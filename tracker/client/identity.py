@@ -31,9 +31,15 @@ def slurm_job(env: Mapping[str, str]) -> Job | None:
     return Job(cluster, job_id, whole_number(env.get("SLURM_RESTART_COUNT")) or 0)
 
 
+def rank(env: Mapping[str, str]) -> int:
+    """Return the rank of this process among those of its run: torchrun's where it started it, else Slurm's, else 0."""
+    by_torchrun = "LOCAL_RANK" in env and "WORLD_SIZE" in env  # one Slurm task may start a process for each GPU
+    return whole_number(env.get("RANK") if by_torchrun else env.get("SLURM_PROCID")) or 0
+
+
 def whole_number(text: str | None) -> int | None:
     """Read a number that Slurm wrote into a variable; None when it is not set or is none."""
-    return int(text) if text is not None and text.isdigit() and text.isascii() else None
+    return int(text) if text is not None and text.isdigit() and text.isascii() and len(text) < 20 else None
 
 
 def code_folders() -> list[str]:
@@ -62,7 +68,7 @@ def writer_header(env: Mapping[str, str], time_s: float, run_id: str | None) -> 
         "event": "writer",
         "version": 1,
         "node": env.get("SLURMD_NODENAME") or host.partition(".")[0],
-        "rank": whole_number(env.get("SLURM_PROCID")) or 0,
+        "rank": rank(env),
         "pid": os.getpid(),
         "time": time_s,
         "host": host,

@@ -9,18 +9,23 @@ import sys
 import time
 import zlib  # noqa: F401
 from contextlib import suppress
-from typing import Any, Mapping, MutableMapping
+from typing import Any, Callable, Mapping, MutableMapping
 
-from tracker.client import encode, worker
-from tracker.client.identity import code_folders, is_captured, slurm_job, writer_header
-from tracker.client.spool import NoSpool, new_file, new_spool_file
+from tracker.client import encode, past, room, worker
+from tracker.client.identity import code_folders, is_captured, rank, slurm_job, writer_header
+from tracker.client.spool import NoSpool, is_on_network, new_file, new_spool_file, places, places_of_new_run
 
 # What the background needs of the standard library is loaded here, in front: a child that is forked while a thread
 # loads a module waits for that module for ever.
 
 _LOOK_EVERY_S = 1.0
+_FLUSH_EVERY_S = 4.0  # so that other hosts see a line 5 s later at most
+_FULL_LOOK_EVERY_S = 60.0
+_TELL_AT_MOST_EVERY_S = 60.0
+_TOLD_WITHIN_S = 2.0
 _MOST_WARNINGS = 1000
 _LEFT_FOR_POINTS_BYTES = 16 * 1024 * 1024
+_MOST_OVER_BYTES = 16 * 1024**2  # of a share, while the background has other work
 _said: dict[str, str] = {}
 
 
@@ -42,7 +47,7 @@ class NoRun:
     id: str | None = None
     attempt: int | None = None
     spool: str | None = None
-    step: int | None = None
+    last_step: int | None = None
 
     def describe(self, experiment: str | None, name: str | None) -> None:
         """Keep nothing."""
@@ -77,43 +82,48 @@ class NoRun:
     def log_table(self, name: str, columns: Any, rows: Any = None, step: int | None = None) -> None:
         """Keep nothing."""
 
-    def finish(self, exit_code: int, reason: str | None) -> None:
+    def finish(self, exit_code: int = 0, reason: str | None = None) -> None:
         """Keep nothing."""
 
 
 class Run:
-    """The run of this process.
+    """The run of this process, or with `tracker.init(new=True)` one beside it.
 
-    `cluster` and `job_id` name its Slurm job, `id` a run outside Slurm (32 hexadecimal digits). `attempt` counts from
-    1, `spool` is the folder this process writes into, `step` the step logged last.
+    `cluster` and `job_id` name its Slurm job, `id` a run that is no job's own (32 hexadecimal digits). `attempt` counts
+    from 1, `spool` is the folder this process writes into.
     """
 
-    def __init__(self, env: MutableMapping[str, str]) -> None:
-        """Find the run and open a file in its spool. Raises NoSpool when no folder can be written."""
-        self._env = env
-        place, self._file = new_spool_file(env)
+    def __init__(self, env: MutableMapping[str, str], *, new: bool = False, at_end: Callable[[Run], Any]) -> None:
+        """Find the run and open a file in its spool. Raises NoSpool when no folder can be written.
+
+        With `new` it is a run of its own. `at_end` is called when the run is finished.
+        """
+        self._env, self._is_new, self._at_end = env, new, at_end
+        self._place, self._file = new_spool_file(places_of_new_run(env) if new else places(env))
         job = slurm_job(env)
         self.cluster = job.cluster if job else None
         self.job_id = job.job_id if job else None
-        self.id = place.run_id
-        self.attempt = job.restart_count + 1 if job else 1
-        self.spool = place.folder
-        self.step: int | None = None
-        self._is_finished = False
-        self._is_mine = not place.joined  # outside Slurm only the process that began a run may end it
-        self._dropped_lines = 0
-        self._background_bytes = 0
-        self._look_at_s = 0.0
-        self._renew_at_s = 0.0
+        self.id = self._place.run_id
+        self.attempt = job.restart_count + 1 if job and not new else 1
+        self.spool = self._place.folder
+        self._is_mine = not self._place.joined  # outside Slurm only the process that began a run may end it
+        self._is_over = False
+        self._noted: set[str] = set()
+        self._look_at_s = self._renew_at_s = 0.0
+        self._begin_counting()
+        self._step = past.last_step(self.spool, self.attempt - 1, rank(env)) if self.attempt > 1 else None
+        self._names_steps = self._step is not None  # the server counts a file's steps, and knows no others
+        self._has_asked = False  # the agent, for the last step of earlier attempts
         self._begin()
 
     def _begin(self) -> None:
-        self._write(writer_header(self._env, time.time(), self.id))
-        if self._is_mine:
+        self._write_header()
+        if self._is_mine and not self._is_new:
             self._env["TRACKER_SPOOL"] = self.spool  # so that the processes started from here join this run
         if self._env.get("TRACKER_EXPERIMENT"):
             self.describe(self._env["TRACKER_EXPERIMENT"], None)
-        self._capture_later()
+        if not self._is_new:  # its job's, or its script's own run has that
+            self._capture_later()
 
     def _capture_later(self) -> None:
         name = f"{os.path.basename(self.spool)}/{self.attempt}"
@@ -133,6 +143,47 @@ class Run:
         elif self._file.fd >= 0:
             self._append(line)
 
+    def _begin_counting(self) -> None:
+        self._room = room.Room(room.limit_bytes(self._env), self.spool)
+        self._full_look_at_s = 0.0
+        self._dropped: dict[str, int] = {}  # lines, by why
+        self._untold_drops = 0
+        self._tell_drops_at_s = self._tell_drops_pause_s = 0.0
+        self._flushed_bytes = -1  # not asked for
+        self._background_bytes = 0
+
+    def _write_header(self) -> bool:
+        if self._flushed_bytes < 0 and is_on_network(self.spool):
+            self._flushed_bytes = 0
+            worker.every(_FLUSH_EVERY_S, self._flush, "flush")
+        return self._file.append(encode.line_of(writer_header(self._env, time.time(), self.id)))
+
+    def _flush(self) -> None:
+        size_bytes = self._file.size_bytes()
+        if size_bytes > self._flushed_bytes:
+            os.fsync(self._file.fd)
+        self._flushed_bytes = max(0, size_bytes)
+
+    @property
+    def last_step(self) -> int | None:
+        """The step logged last, by earlier attempts of this rank while this one logged none. None where unknown.
+
+        Right after a requeue this may take 2 s, once: the agent asks the server what the files here do not tell.
+        """
+        if self._step is None and self.attempt > 1 and not self._has_asked:
+            self._has_asked = True
+            until_s = time.monotonic() + _TOLD_WITHIN_S
+            while not past.is_told(self.spool, self.attempt) and time.monotonic() < until_s:
+                time.sleep(0.05)
+            told = past.told_number(self.spool, self.attempt, "last_step")
+            self._step = int(told) if told is not None else None
+            self._names_steps = self._step is not None
+        return self._step
+
+    def known_step(self) -> int | None:
+        """Return the step logged last, as far as that is known without waiting."""
+        return self._step
+
     def describe(self, experiment: str | None, name: str | None) -> None:
         """Name the run's experiment and the run; None changes nothing."""
         said = {key: encode.clean(value) for key, value in (("experiment", experiment), ("name", name)) if value}
@@ -145,13 +196,17 @@ class Run:
             now_s = time.time()
             if now_s >= self._look_at_s:
                 self._look(now_s)  # first: what is written into a file that is gone nobody reads
+            if step is None and self._names_steps:
+                step = self._next_step()
             line = encode.quick_points(metrics, step, now_s)
             if line is None:
                 self._log_closely(metrics, step, now_s)
             else:
-                if not self._file.append(line):
-                    self._append_again(line)
-                self.step = step if step is not None else self._next_step()
+                room = self._room
+                room.left_bytes -= len(line)
+                if room.left_bytes < 0 or not self._file.append(line):
+                    self._append_closely(line)
+                self._step = step if step is not None else self._next_step()
         except Exception as problem:  # the outermost place: a tracker never ends a training
             self.note("log", f"{type(problem).__name__}: {problem}")
 
@@ -165,10 +220,14 @@ class Run:
 
     def tell(self, event: Mapping[str, Any]) -> None:
         """Append an event of docs/spool.md, `{"event": kind, …}`, with the time of now where it says none."""
-        if self._is_finished:
+        if self._is_over:
             return  # work in the background came too late
         try:
-            self._write({"time": time.time(), **event})
+            line = encode.line_of({"time": time.time(), **event})
+            if len(line) > encode.MAX_LINE_BYTES:
+                self.note(str(event.get("event")), f"{len(line)} bytes are more than a line may have")
+            else:
+                self._append(line)
         except Exception as problem:  # the outermost place, as in `log`
             self.note(str(event.get("event")), f"{type(problem).__name__}: {problem}")
 
@@ -176,8 +235,10 @@ class Run:
         """Say once for each key, on stderr and on the run's page, what could not be kept and why."""
         try:
             key, reason = encode.clean(key)[:500], encode.clean(reason)[:500]
-            if say_once(f"note {key}", f"{key} is not logged: {reason} (said once)"):
-                self._append(encode.line_of({"event": "note", "key": key, "reason": reason, "time": time.time()}))
+            if key not in self._noted and len(self._noted) < _MOST_WARNINGS:
+                self._noted.add(key)
+                say_once(f"note {key}", f"{key} is not logged: {reason} (said once)")
+                self._append(_note_line(key, reason))
         except Exception:  # telling of trouble makes none; stderr has it
             pass
 
@@ -210,22 +271,26 @@ class Run:
             said = str(problem) if type(problem).__name__ == "Unusable" else f"{type(problem).__name__}: {problem}"
             self.note(f"{kind} {encode.clean(name)}", said)
 
-    def finish(self, exit_code: int, reason: str | None) -> None:
-        """Say that the script is done, and close the file."""
-        if self._file.fd < 0:
+    def finish(self, exit_code: int = 0, reason: str | None = None) -> None:
+        """Say that the script is done with this run, and close its file."""
+        if self._is_over:
             return
-        if self._is_mine or self.cluster:
-            self.tell({"event": "finish", "exit_code": exit_code, "reason": reason})
+        self._is_over = True
+        if self._file.fd >= 0:
+            self._tell_drops()
+            if self._is_mine or (self.cluster and not self._is_new):
+                event = {"event": "finish", "exit_code": exit_code, "reason": reason, "time": time.time()}
+                self._file.append(encode.line_of(event))  # however full the folder is
         if self._is_mine and self._env.get("TRACKER_SPOOL") == self.spool:
             del self._env["TRACKER_SPOOL"]
-        self._is_finished = True
         self._file.close()
+        self._at_end(self)
 
     def forked(self) -> None:
         """Become the run of a forked child, which has its own file once it logs."""
         self._file.close()
         self._is_mine = False
-        self._dropped_lines = 0
+        self._begin_counting()
 
     def written_bytes(self) -> int:
         """Return how much the script has written, to see later whether it wrote more; the background does not count."""
@@ -239,10 +304,10 @@ class Run:
             self.note(key, reason)
         if lines:
             whole = encode.as_step(step)[0] if step is not None else None
-            self.step = whole if whole is not None else self._next_step()
+            self._step = whole if whole is not None else self._next_step()
 
     def _next_step(self) -> int:
-        return 0 if self.step is None else self.step + 1
+        return 0 if self._step is None else self._step + 1
 
     def _tell_of(self, kind: str, content: Any) -> None:
         try:
@@ -255,47 +320,78 @@ class Run:
         except Exception as problem:  # the outermost place, as in `log`
             self.note(kind, f"{type(problem).__name__}: {problem}")
 
-    def _write(self, message: Mapping[str, Any]) -> None:
-        line = encode.line_of(message)
-        if len(line) > encode.MAX_LINE_BYTES:
-            self.note(message["event"], f"{len(line)} bytes are more than a line may have")
-        else:
-            self._append(line)
-
     def _append(self, line: bytes) -> None:
         if worker.is_here():
             self._background_bytes += len(line)
-        if not self._file.append(line):
-            self._append_again(line)
+        self._room.left_bytes -= len(line)
+        if self._room.left_bytes < 0 or not self._file.append(line):
+            self._append_closely(line)
 
-    def _append_again(self, line: bytes) -> None:
-        """Write into a new file if this process lost its own (forked, closed by the script); else the disk is full."""
-        if self._file.fd < 0 and time.time() >= self._renew_at_s and self._renew() and self._file.append(line):
-            return
-        self._dropped_lines += 1
-        say_once("spool", f"{self.spool} takes no more, points are being dropped until it does (disk full?)")
+    def _append_closely(self, line: bytes) -> None:
+        """Append what has no room dealt, or what the file did not take: it may be gone, or the disk full."""
+        if self._is_over:
+            say_once(f"over {self.id}", "what is logged after finish() is not kept (said once)")
+        elif self._room.is_full:
+            limit = f"above the limit of {room.in_words(self._room.limit_bytes)} (TRACKER_SPOOL_LIMIT)"
+            self._drop(f"were {limit}", f"{self.spool} is {limit}")
+        elif self._room.left_bytes < 0 and self._file.fd >= 0 and self._file.append(line):
+            self._measure()
+        elif not self._renewed() or not self._file.append(line):
+            self._drop("were refused by the file system", f"{self.spool} takes no more (disk full?)")
 
-    def _renew(self) -> bool:
+    def _measure(self) -> None:
+        """Have the folder measured: at once where that is quick, else in the background, and the share is passed."""
+        is_local = self._flushed_bytes < 0
+        if is_local or self._room.left_bytes < -_MOST_OVER_BYTES:
+            self._room.look()
+        elif not self._room.is_looking:
+            self._room.is_looking = True
+            if not worker.later(self._room.look, "size of the spool"):
+                self._room.look()
+
+    def _drop(self, why: str, said: str) -> None:
+        self._dropped[why] = self._dropped.get(why, 0) + 1
+        self._untold_drops += 1
+        say_once(f"drop {why}", f"{said}: points are being dropped until that changes; the run's page counts them")
+
+    def _renewed(self) -> bool:
+        """Open a new file if this process lost its own: forked, or closed by the script."""
+        if self._file.fd >= 0 or time.time() < self._renew_at_s:
+            return False
         try:
-            self._file = new_file(self.spool)
+            self._file = new_file(self._place)
         except OSError:
             try:
-                place, self._file = new_spool_file(self._env)
+                self._place, self._file = new_spool_file(places(self._env))
             except NoSpool:
                 self._renew_at_s = time.time() + _LOOK_EVERY_S
                 return False
-            self.spool = place.folder
-        header = writer_header(self._env, time.time(), self.id)
-        return self._file.append(encode.line_of(header))
+            self.spool = self._place.folder
+        self._names_steps = self._step is not None
+        return self._write_header()
 
     def _look(self, now_s: float) -> None:
-        """Once a second: is the file still there, and is there something lost to tell of."""
+        """Once a second: is the file still there, is there something lost to tell of."""
         self._look_at_s = now_s + _LOOK_EVERY_S
         if self._file.size_bytes() < 0:
             self._file.close()
-            self._renew()
-        if self._dropped_lines:
-            reason = f"{self._dropped_lines} lines were refused by the file system"
-            note = {"event": "note", "key": "dropped points", "reason": reason, "time": now_s}
-            if self._file.append(encode.line_of(note)):
-                self._dropped_lines = 0
+            self._renewed()
+        if self._room.is_full and now_s >= self._full_look_at_s:
+            self._full_look_at_s = now_s + _FULL_LOOK_EVERY_S
+            self._measure()
+        if self._untold_drops and now_s >= self._tell_drops_at_s:
+            self._tell_drops()
+            self._tell_drops_pause_s = min(_TELL_AT_MOST_EVERY_S, 2 * self._tell_drops_pause_s + _LOOK_EVERY_S)
+            self._tell_drops_at_s = now_s + self._tell_drops_pause_s
+
+    def _tell_drops(self) -> None:
+        """Note how much was dropped in all, however full the folder is."""
+        if self._untold_drops:
+            reason = "; ".join(f"{count} lines {why}" for why, count in self._dropped.items())
+            node = self._env.get("SLURMD_NODENAME") or os.uname().nodename
+            if self._file.append(_note_line(f"dropped by rank {rank(self._env)}, {node}, {os.getpid()}", reason)):
+                self._untold_drops = 0
+
+
+def _note_line(key: str, reason: str) -> bytes:
+    return encode.line_of({"event": "note", "key": key, "reason": reason, "time": time.time()})

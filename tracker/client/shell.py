@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import re
 import sys
 import time
 from typing import Any, Mapping
 
-from tracker.client import encode
+from tracker.client import encode, room
 from tracker.client.identity import writer_header
 from tracker.client.spool import SpoolFile, places
 
@@ -103,14 +104,18 @@ def _append_in(folder: str, run_id: str | None, env: Mapping[str, str], message:
     # All calls of one shell share a file, so that a loop makes one file and its steps count on.
     node = re.sub(r"[^A-Za-z0-9_-]", "-", env.get("SLURMD_NODENAME") or os.uname().nodename)[:40]
     file = SpoolFile(folder, f"shell-{node}-{os.getppid()}", shared=True)
+    limit_bytes = room.limit_bytes(env)
     try:
+        if room.used(folder)[0] >= limit_bytes:
+            limit = f"it is above the limit of {room.in_words(limit_bytes)} (TRACKER_SPOOL_LIMIT)"
+            raise OSError(errno.EDQUOT, limit, folder)
         if file.size_bytes() == 0:
             header = {**writer_header(env, time.time(), run_id), "pid": os.getppid()}
             for of_this_call in ("process", "argv", "cwd", "python"):
                 header.pop(of_this_call, None)
             file.append(encode.line_of(header))
         if not file.append(encode.line_of(message)):
-            raise OSError(28, "the disk is full", folder)
+            raise OSError(errno.ENOSPC, "the disk is full", folder)
     finally:
         file.close()
 

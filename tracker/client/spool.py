@@ -6,20 +6,28 @@ import errno
 import os
 import re
 from contextlib import suppress
-from typing import Iterator, Mapping, NamedTuple
+from typing import Iterable, Iterator, Mapping, NamedTuple
 
 from tracker.client.identity import Job, slurm_job
 
 NODE_SPOOL = "/var/spool/tracker"
+_LOCAL_FOLDER = re.compile(r"local\.[0-9a-f]{32}\Z")
 _JOB_FOLDER = re.compile(r"(?:local\.[0-9a-f]{32}|[A-Za-z0-9_-]{1,64}\.[0-9]{1,19})\Z")
 
 
+_WRITER_MOST_CHARS = 64
+_LOCAL_KINDS = frozenset(
+    b"bcachefs btrfs devtmpfs exfat ext2 ext3 ext4 f2fs jfs overlay ramfs rootfs tmpfs ufs vfat xfs zfs".split()
+)
+
+
 class Place(NamedTuple):
-    """A spool folder. `run_id` is that of a run outside Slurm, `joined` that another process began this run."""
+    """A spool folder. `run_id` is that of a run that is no job's, `joined` that another process began this run."""
 
     folder: str
     run_id: str | None
     joined: bool
+    writer_prefix: str = ""  # of the files of a run in the folder of another
 
 
 class NoSpool(Exception):
@@ -29,19 +37,35 @@ class NoSpool(Exception):
 def places(env: Mapping[str, str]) -> Iterator[Place]:
     """Yield the folders that this process may write into, best first."""
     job = slurm_job(env)
+    prepared = f"{NODE_SPOOL}/jobs/{job.cluster}.{job.job_id}" if job else None
+    if prepared and _is_mine(prepared):
+        yield Place(prepared, None, joined=True)
     named = env.get("TRACKER_SPOOL")
-    if named and os.path.isabs(named) and not _is_of_another_job(named, job, env):
+    if named and named != prepared and os.path.isabs(named) and not _is_of_another_job(named, job, env):
         base = os.path.basename(named.rstrip("/"))
-        yield Place(named, base[6:] if re.match(r"local\.[0-9a-f]{32}\Z", base) else None, joined=True)
+        yield Place(named, base[6:] if _LOCAL_FOLDER.match(base) else None, joined=True)
     if job:
-        name = f"{job.cluster}.{job.job_id}"
-        prepared = f"{NODE_SPOOL}/jobs/{name}"
-        if _is_mine(prepared):
-            yield Place(prepared, None, joined=True)
-        yield Place(f"{home(env)}/spool/jobs/{name}", None, joined=True)
+        yield Place(f"{home(env)}/spool/jobs/{job.cluster}.{job.job_id}", None, joined=True)
     else:
         run_id = os.urandom(16).hex()
         yield Place(f"{home(env)}/spool/jobs/local.{run_id}", run_id, joined=False)
+
+
+def places_of_new_run(env: Mapping[str, str]) -> Iterator[Place]:
+    """Yield the places for a run beside that of this process, best first.
+
+    In a job these are the job's own folders, for nobody but root makes others on a node; the writer's name tells the
+    run. Outside Slurm it is a folder beside that of the run which this process belongs to.
+    """
+    run_id = os.urandom(16).hex()
+    if slurm_job(env):
+        for place in places(env):
+            yield Place(place.folder, run_id, joined=False, writer_prefix=f"run_{run_id}_")
+        return
+    folder, base = os.path.split(env.get("TRACKER_SPOOL", "").rstrip("/"))
+    if os.path.isabs(folder) and _LOCAL_FOLDER.match(base):
+        yield Place(f"{folder}/local.{run_id}", run_id, joined=False)
+    yield Place(f"{home(env)}/spool/jobs/local.{run_id}", run_id, joined=False)
 
 
 def home(env: Mapping[str, str]) -> str:
@@ -120,17 +144,32 @@ def make_private(folder: str) -> None:
             os.mkdir(folder, 0o700)
 
 
-def new_spool_file(env: Mapping[str, str]) -> tuple[Place, SpoolFile]:
-    """Open a file of this process in the best folder that takes it. Raises NoSpool with the reasons."""
+def new_spool_file(candidates: Iterable[Place]) -> tuple[Place, SpoolFile]:
+    """Open a file of this process in the first place that takes it. Raises NoSpool with the reasons."""
     reasons = []
-    for place in places(env):
+    for place in candidates:
         try:
-            return place, new_file(place.folder)
+            return place, new_file(place)
         except OSError as problem:
             reasons.append(f"{place.folder}: {problem.strerror}")
     raise NoSpool("; ".join(reasons))
 
 
-def new_file(folder: str) -> SpoolFile:
+def new_file(place: Place) -> SpoolFile:
     """Open a file of a new writer in this folder, which is made if it is missing. Raises OSError."""
-    return SpoolFile(folder, os.urandom(16).hex())
+    return SpoolFile(place.folder, (place.writer_prefix + os.urandom(16).hex())[:_WRITER_MOST_CHARS])
+
+
+def is_on_network(folder: str, mounts: str = "/proc/self/mountinfo") -> bool:
+    """Say whether other hosts may look at this folder, which then see lines later than this one; False if unknown."""
+    try:
+        with open(mounts, "rb") as file:
+            lines = [line.split() for line in file]
+    except OSError:
+        return False
+    path, best, kind = os.fsencode(os.path.realpath(folder)) + b"/", b"", b"ext4"
+    for words in lines:
+        point = re.sub(rb"\\([0-7]{3})", lambda octal: bytes([int(octal.group(1), 8) & 255]), words[4]).rstrip(b"/")
+        if path.startswith(point + b"/") and len(point) >= len(best):  # of two on one point the later hides the other
+            best, kind = point, words[words.index(b"-") + 1]
+    return kind not in _LOCAL_KINDS

@@ -261,6 +261,20 @@ def over(session: Session, jobs: Iterable[tuple[str, int]], ids: Iterable[str]) 
     return [run for run in newest.values() if run.state in FINAL_STATES and not run.accounting_due]
 
 
+def begun_in_jobs_that_are_over(session: Session) -> list[tuple[Run, Run]]:
+    """Live runs that scripts began beside that of their job, locked, each with its job's run, which is over.
+
+    Those that somebody else has locked are left for the next time.
+    """
+    parent = aliased(Run)
+    query = (
+        select(Run, parent)
+        .join(parent, Run.parent_id == parent.id)
+        .where(Run.state.in_(LIVE_STATES), parent.state.in_(FINAL_STATES), parent.accounting_due.is_(False))
+    )
+    return [(run, job) for run, job in session.execute(query.with_for_update(of=Run, skip_locked=True))]
+
+
 def holders(session: Session, viewer: Identity) -> list[Run]:
     """Runs that hold nodes now, with their attempts and GPUs."""
     gpus = selectinload(Run.attempts).selectinload(Attempt.gpus)
@@ -292,6 +306,8 @@ def _absorb(session: Session, into: dict[str, str]) -> None:
             )
         move = update(child).where(child.run_id.in_(list(into))).values(run_id=case(into, value=child.run_id))
         session.execute(move, execution_options=_UNSEEN)
+    begun = update(Run).where(Run.parent_id.in_(list(into))).values(parent_id=case(into, value=Run.parent_id))
+    session.execute(begun, execution_options=_UNSEEN)
     session.execute(delete(Run).where(Run.id.in_(list(into))), execution_options=_UNSEEN)
 
 

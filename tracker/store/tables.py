@@ -62,7 +62,7 @@ class Run(Table):
     """What the researcher sees: one job, one array task, one het job as a whole, or one script outside Slurm.
 
     `accounting_due`: an attempt ended, and Slurm's accounting has not been asked about it yet. `deleted_at`: since then
-    nobody sees it.
+    nobody sees it. `parent_id`: the run of the job in which a script began this one, `tracker.init(new=True)`.
     """
 
     __tablename__ = "runs"
@@ -75,6 +75,7 @@ class Run(Table):
     )
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
     experiment_id: Mapped[str] = mapped_column(ForeignKey("experiments.id"))
+    parent_id: Mapped[str | None] = mapped_column(String(36), index=True)
     name: Mapped[str | None] = mapped_column(Text)
     user: Mapped[str | None] = mapped_column(Text)
     account: Mapped[str | None] = mapped_column(Text)

@@ -145,9 +145,13 @@ class Summary(BaseModel):
 
 
 class Run(BaseModel):
-    """A run. `state_source` says who told the state: only `accounting` is final word."""
+    """A run. `state_source` says who told the state: only `accounting` is final word.
+
+    `parent_id` is the run of the job in which a script began this one beside it.
+    """
 
     id: str
+    parent_id: str | None
     experiment: str
     name: str | None
     user: str | None

@@ -1,0 +1,96 @@
+"""What is known of a run beyond this process: its earlier attempts' last step, and what the server told.
+
+Everything is read in bounded pieces, for other processes wrote it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from typing import Any, Iterator
+
+_HEAD_BYTES = 32 * 1024
+_TAIL_BYTES = 64 * 1024
+_MOST_ENTRIES = 5000
+_MOST_FILES = 64
+
+
+def told(folder: str) -> dict[str, Any]:
+    """Return `told.json` of docs/spool.md; empty where there is none, or none that can be read."""
+    try:
+        said = json.loads(_piece(f"{folder}/told.json", 0, _TAIL_BYTES))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def is_told(folder: str, attempt: int) -> bool:
+    """Say whether the agent was told something for this attempt, or did not say for which."""
+    return _is_of(told(folder), attempt)
+
+
+def told_number(folder: str, attempt: int, key: str) -> int | float | None:
+    """Return a number that the agent was told for this attempt; None if it is not known, or an earlier attempt's."""
+    said = told(folder)
+    value = said.get(key)
+    is_number = isinstance(value, (int, float)) and type(value) is not bool and value - value == 0
+    return value if is_number and _is_of(said, attempt) else None
+
+
+def _is_of(said: dict[str, Any], attempt: int) -> bool:
+    of_attempt = said.get("attempt", attempt)
+    return bool(said) and isinstance(of_attempt, int) and of_attempt >= attempt
+
+
+def last_step(folder: str, restart_count: int, rank: int) -> int | None:
+    """Return the step that this rank logged last before this attempt, as far as its files lie here; else None."""
+    for path in _newest(folder):
+        try:
+            header = next(_objects(_piece(path, 0, _HEAD_BYTES)), {})
+            count = header.get("restart_count")
+            if header.get("rank", 0) != rank or type(count) is not int or count >= restart_count:
+                continue
+            lines = _objects(_piece(path, max(0, os.stat(path).st_size - _TAIL_BYTES), _TAIL_BYTES))
+            steps = [line["step"] for line in lines if "metrics" in line and type(line.get("step")) is int]
+        except OSError:
+            continue
+        if steps:
+            return int(steps[-1])
+    return None
+
+
+def _newest(folder: str) -> list[str]:
+    """Return the writers' files, the one written last first."""
+    found = []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.endswith(".jsonl") and not entry.name.startswith("run_"):
+                    found.append((entry.stat(follow_symlinks=False).st_mtime_ns, entry.path))
+                if len(found) >= _MOST_ENTRIES:
+                    break
+    except OSError:
+        pass
+    return [path for _, path in sorted(found, reverse=True)[:_MOST_FILES]]
+
+
+def _piece(path: str, offset: int, most_bytes: int) -> bytes:
+    file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(file).st_mode):
+            raise OSError(f"{path} is no file")
+        return os.pread(file, most_bytes, offset)
+    finally:
+        os.close(file)
+
+
+def _objects(raw: bytes) -> Iterator[dict[str, Any]]:
+    """Yield the objects among these lines; the first and the last may be cut."""
+    for line in raw.splitlines():
+        try:
+            message = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(message, dict):
+            yield message
