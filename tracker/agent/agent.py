@@ -20,6 +20,8 @@ MOST_EVENTS = 200
 MOST_NAMED = 1000  # folders, in one request
 _HEARTBEAT_S = 10.0
 _WATCHFUL_HEARTBEAT_S = 1.0  # while there are jobs, so that their output is followed
+_QUIET_HEARTBEAT_S = 3.0  # while there are jobs that say nothing for a while, and no output is followed
+_QUIET_AFTER_S = 10.0
 _CONFIRM_EVERY_S = 5.0
 _TOO_MUCH = (0, 413, 502, 504)  # 0 and a proxy's words for no answer in time: perhaps it was too much at once
 
@@ -52,6 +54,8 @@ class Agent:
         self._confirmed_s: dict[tuple[str, str], float] = {}
         self._room_bytes = MOST_PARTS_BYTES
         self._asked_s = self._read_s = 0.0
+        self._known: set[str] = set()
+        self._news_s = 0.0
 
     def round(self) -> bool:
         """Ship what is new; True when there is more. Raises Unreachable, after which nothing is lost or forgotten."""
@@ -60,8 +64,7 @@ class Agent:
             say(f"{name}/{writer}.jsonl is shorter than what the server has of it: what comes is read beyond that only")
         self._hardware.look(self._backlog.folders)
         parts = list(self._collect())
-        watchful = self._follow or self._backlog.folders
-        due_s = self._asked_s + (_WATCHFUL_HEARTBEAT_S if watchful else _HEARTBEAT_S)
+        due_s = self._asked_s + self._heartbeat_s(bool(parts))
         announced = self._backlog.drained()
         if not parts and not self._backlog.is_asking() and time.monotonic() < due_s:
             return False
@@ -90,6 +93,15 @@ class Agent:
     def is_drained(self) -> bool:
         """Say whether the server has everything."""
         return not self._events.oldest(1) and len(self._backlog.drained()) == len(self._backlog.folders)
+
+    def _heartbeat_s(self, has_news: bool) -> float:
+        now_s, folders = time.monotonic(), set(self._backlog.folders)
+        if has_news or folders != self._known:
+            self._known, self._news_s = folders, now_s
+        if not self._follow and not folders:
+            return _HEARTBEAT_S
+        is_quiet = not self._follow and now_s > self._news_s + _QUIET_AFTER_S
+        return _QUIET_HEARTBEAT_S if is_quiet else _WATCHFUL_HEARTBEAT_S
 
     def close(self) -> None:
         """End what runs beside the agent."""
