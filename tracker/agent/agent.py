@@ -34,18 +34,38 @@ class Who(NamedTuple):
     shared: bool
 
 
+class Copy(NamedTuple):
+    """A spool that was copied here, or a part of one; its jobs are those of `user`, or of whom they belong to."""
+
+    spools: JobSpools
+    events: HookEvents
+    user: str | None
+
+
 class Agent:
     """Ships one spool."""
 
     def __init__(
-        self, root: str, who: Who, server: Server, *, sample_every_s: float = 0, gpus_by_file: bool = False
+        self,
+        root: str,
+        who: Who,
+        server: Server,
+        *,
+        sample_every_s: float = 0,
+        gpus_by_file: bool = False,
+        copy: Copy | None = None,
     ) -> None:
-        """Take what to ship and where to; `sample_every_s` of 0 is for no samples of the hardware."""
+        """Take what to ship and where to; `sample_every_s` of 0 is for no samples of the hardware.
+
+        A `copy` of a spool stays as it is: nothing in it is removed, nothing is written into it.
+        """
         self._who = who
-        self._server = server
-        self._events = HookEvents(root)
-        self._spools = JobSpools(root)
-        self._backlog = Backlog(self._spools)
+        self.server = server
+        self.refused: dict[str, str] = {}
+        self._is_copy = copy is not None
+        self._events = copy.events if copy else HookEvents(root)
+        self._spools = copy.spools if copy else JobSpools(root)
+        self._backlog = Backlog(self._spools, copy.user if copy else None)
         self._hardware = Hardware(self._spools, who.node, who.shared, sample_every_s, gpus_by_file, say)
         self._outputs = OutputReader()
         self._told = Told(self._spools)
@@ -89,6 +109,10 @@ class Agent:
         """Tell when another agent ships this spool. It stays harmless: a fact is stored once, whoever brings it."""
         if not self._spools.is_mine_alone():
             say("another agent ships this spool, too: nothing is lost or doubled by that, and one is enough")
+
+    def progress(self) -> tuple[int, int]:
+        """Return how many bytes of all files the server has, and how many there are."""
+        return self._backlog.progress()
 
     def is_drained(self) -> bool:
         """Say whether the server has everything."""
@@ -142,13 +166,13 @@ class Agent:
         manifest = {
             "version": PROTOCOL_VERSION,
             "agent": {**self._who._asdict(), "time": time.time()},
-            "folders": drained,
+            "folders": [] if self._is_copy else drained,
             "gpus_of": self._hardware.asks(),
-            "present": sorted(self._backlog.folders)[-MOST_NAMED:],
+            "present": [] if self._is_copy else sorted(self._backlog.folders)[-MOST_NAMED:],
             "parts": [{**part.says, "length": len(part.content)} for part in parts],
         }
         try:
-            answer = self._server.ingest(encode_request(manifest, (part.content for part in parts)))
+            answer = self.server.ingest(encode_request(manifest, (part.content for part in parts)))
         except Unreachable as problem:
             if problem.status in _TOO_MUCH:
                 self._room_bytes = max(64 * 1024, self._room_bytes // 2)
@@ -164,6 +188,8 @@ class Agent:
         error = answer.get("error")
         name = part.says.get("name") or part.says["folder"]
         if error is not None:
+            if len(self.refused) < MOST_NAMED:
+                self.refused[name] = _short(error)
             say(f"{name}: the server cannot use this {part.says['type']} part: {_short(error)}")
         if self._hardware.is_mine(part):
             self._hardware.took(part, answer)

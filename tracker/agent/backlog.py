@@ -32,8 +32,10 @@ class Part(NamedTuple):
 class Backlog:
     """All job folders of a spool."""
 
-    def __init__(self, spools: JobSpools) -> None:
+    def __init__(self, spools: JobSpools, user: str | None = None) -> None:
+        """Take the folders, and the name of their jobs' user if it is not that of their owner here."""
         self._spools = spools
+        self._user = user
         self._held: dict[File, int] = {}  # what the server has of a file
         self._left_alone_until_s: dict[File, float] = {}
         self._quiet_at: dict[File, int] = {}  # size of a file that has no whole line beyond what is held
@@ -85,7 +87,7 @@ class Backlog:
             self._turn[name, writer] = self._turns
             room_bytes -= len(content)
             says = {"type": "lines", "folder": name, "writer": writer, "offset": held or 0}
-            yield Part({**says, "uid": folder.uid, "user": user_name(folder.uid)}, content)
+            yield Part({**says, "uid": folder.uid, "user": self._user or user_name(folder.uid)}, content)
 
     def is_waiting(self) -> bool:
         """Say whether there are lines to send at once, as of the last look."""
@@ -125,6 +127,11 @@ class Backlog:
         self._held.clear()
         self._quiet_at.clear()
         self._asked_again.clear()
+
+    def progress(self) -> tuple[int, int]:
+        """Return how many bytes of all files the server has, and how many there are."""
+        sizes = {(name, writer): size for name, folder in self.folders.items() for writer, size in folder.sizes.items()}
+        return sum(min(self._held.get(file, 0), size) for file, size in sizes.items()), sum(sizes.values())
 
     def drained(self) -> list[str]:
         """Return the folders of which the server has every whole line."""

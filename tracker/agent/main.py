@@ -10,7 +10,7 @@ import re
 import signal
 import threading
 import time
-from typing import Any, Mapping
+from typing import Any, Callable, Mapping
 
 from tracker.agent.agent import Agent, Who, say
 from tracker.agent.hardware.gres import gpus_by_file
@@ -42,14 +42,14 @@ def main(argv: list[str]) -> int:
         if given.once and not os.path.isdir(spool):
             raise SetupProblem(f"There is no spool {spool}: name it with --spool.")
         who = Who(given.node or _node(env), given.cluster or _cluster(env), given.shared)
-        server = Server(given.url or _url(env), _token(env))
-        stop = _stop_on_signals(server)
+        server = Server(given.url or url(env), token(env))
+        stop = stop_on_signals(server)
         every_s = 0 if given.once else given.sample_every
         agent = Agent(spool, who, server, sample_every_s=every_s, gpus_by_file=gpus_by_file(_slurm_folders(env)))
         say(f"ships {spool} to {server.url} as {who.node}" + (f" of {who.cluster}" if who.cluster else ""))
         agent.look_around()
         try:
-            return _once(agent) if given.once else _for_ever(agent, stop, given.interval)
+            return ship_once(agent) if given.once else ship_for_ever(agent, stop, given.interval)
         finally:
             agent.close()
     except TrackerError as problem:
@@ -83,7 +83,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _for_ever(agent: Agent, stop: Stop, interval_s: float) -> int:
+def ship_for_ever(agent: Agent, stop: Stop, interval_s: float, tell: Callable[[], None] = lambda: None) -> int:
+    """Ship until asked to stop. `tell` is called after each look."""
     pause_s, told = 0.0, ""
     while not stop.is_asked:
         try:
@@ -91,6 +92,7 @@ def _for_ever(agent: Agent, stop: Stop, interval_s: float) -> int:
             if told:
                 say("the server answers again")
             pause_s, told = 0.0, ""
+            tell()
             stop.wait(0 if more else interval_s)
         except Unreachable as problem:
             if str(problem) != told and not stop.is_asked:
@@ -101,11 +103,14 @@ def _for_ever(agent: Agent, stop: Stop, interval_s: float) -> int:
     return 0
 
 
-def _once(agent: Agent) -> int:
+def ship_once(agent: Agent, tell: Callable[[], None] = lambda: None) -> int:
+    """Ship what is there. Returns 0 if the server has all of it. `tell` is called after each request."""
     for attempt in range(_ONCE_ATTEMPTS):
         try:
-            while agent.round():
-                pass
+            more = True
+            while more:
+                more = agent.round()
+                tell()
             if agent.is_drained():
                 return 0
             say("not everything was shipped: the lines above say why")
@@ -117,7 +122,8 @@ def _once(agent: Agent) -> int:
     return 1
 
 
-def _stop_on_signals(server: Server) -> Stop:
+def stop_on_signals(server: Server) -> Stop:
+    """Return what a signal to end asks to stop."""
     stop = Stop()
 
     def end(_signal: int, _frame: Any) -> None:
@@ -133,7 +139,8 @@ def _stop_on_signals(server: Server) -> Stop:
     return stop
 
 
-def _url(env: Mapping[str, str]) -> str:
+def url(env: Mapping[str, str]) -> str:
+    """Return the server's address. Raises SetupProblem when none is known."""
     if env.get("TRACKER_URL"):
         return env["TRACKER_URL"]
     try:
@@ -143,7 +150,8 @@ def _url(env: Mapping[str, str]) -> str:
         raise SetupProblem("No server is known: give --url, set TRACKER_URL, or start `tracker up`.") from None
 
 
-def _token(env: Mapping[str, str]) -> Any:
+def token(env: Mapping[str, str]) -> Any:
+    """Return what gives the key."""
     beside = f"{home(env)}/keys/node.token"
     named = env.get("TRACKER_TOKEN_FILE") or (beside if os.path.exists(beside) else None)
     return token_source(env.get("TRACKER_TOKEN"), named)

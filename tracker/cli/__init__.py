@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-JOB_COMMANDS = {"log": "tracker.client.shell", "agent": "tracker.agent.main"}
+JOB_COMMANDS = {"log": "tracker.client.shell", "agent": "tracker.agent.main", "sync": "tracker.agent.sync"}
 """Commands of the job wing and the module whose `main(argv)` runs them."""
 
 

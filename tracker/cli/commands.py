@@ -54,6 +54,12 @@ def agent(arguments: tuple[str, ...]) -> None:
     """Ship spools to the server: one agent per node."""  # runs in tracker.cli before click is imported
 
 
+@cli.command(context_settings={"ignore_unknown_options": True}, add_help_option=False)
+@click.argument("arguments", nargs=-1)
+def sync(arguments: tuple[str, ...]) -> None:
+    """Ship a copied spool or job folder to the server."""  # runs in tracker.cli before click is imported
+
+
 @cli.command()
 @click.option("--port", type=click.IntRange(0, 65535), help="Port of the page; 0 takes a free one.")
 @click.option("--listen", metavar="ADDRESS", help="Address of the page.")
