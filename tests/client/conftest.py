@@ -23,6 +23,7 @@ class Scripts:
 
     def __init__(self, home: Path) -> None:
         self.home = home
+        self.python = sys.executable
         self.env = {
             "PATH": os.environ["PATH"],
             "PYTHONPATH": str(ROOT),
@@ -34,7 +35,7 @@ class Scripts:
         return self._start(["-W", "error", "-c", "import tracker\n" + textwrap.dedent(code)], env)
 
     def _start(self, arguments: list[str], env: dict[str, str]) -> subprocess.Popen[str]:
-        command, pipe = [sys.executable, *arguments], subprocess.PIPE
+        command, pipe = [self.python, *arguments], subprocess.PIPE
         return subprocess.Popen(command, env={**self.env, **env}, cwd=self.home, stdout=pipe, stderr=pipe, text=True)
 
     def run(self, code: str, exit_code: int = 0, **env: str) -> subprocess.CompletedProcess[str]:

@@ -196,13 +196,12 @@ def test_two_scripts_of_one_run_have_a_card_each(server: Server, visit: Visit) -
     expect(cards.nth(1)).to_contain_text("No tracked file differed from the commit.")
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
 def test_it_fits_the_screen_and_can_be_read(
     server: Server, visit: Visit, scheme: str, width: int, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    if server.database.engine.name != "sqlite":
-        pytest.skip("what is drawn does not depend on the database")
     run = add(server)
     page = visit(server, color_scheme=scheme, viewport={"width": width, "height": 1000}).open(f"/runs/{run.id}")
     body = opened(page)

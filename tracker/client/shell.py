@@ -11,7 +11,7 @@ import time
 from typing import Any, Mapping
 
 from tracker.client import encode, room
-from tracker.client.identity import writer_header
+from tracker.client.identity import whole_number, writer_header
 from tracker.client.spool import SpoolFile, places
 
 EXAMPLES = """examples:
@@ -101,9 +101,11 @@ def _append(env: Mapping[str, str], message: Mapping[str, Any]) -> None:
 
 
 def _append_in(folder: str, run_id: str | None, env: Mapping[str, str], message: Mapping[str, Any]) -> None:
-    # All calls of one shell share a file, so that a loop makes one file and its steps count on.
-    node = re.sub(r"[^A-Za-z0-9_-]", "-", env.get("SLURMD_NODENAME") or os.uname().nodename)[:40]
-    file = SpoolFile(folder, f"shell-{node}-{os.getppid()}", shared=True)
+    # All calls of one shell share a file, so that a loop makes one file and its steps count on. Tasks of a step may be
+    # children of one process.
+    node = re.sub(r"[^A-Za-z0-9_-]", "-", env.get("SLURMD_NODENAME") or os.uname().nodename)[:30]
+    rank, attempt = whole_number(env.get("SLURM_PROCID")) or 0, whole_number(env.get("SLURM_RESTART_COUNT")) or 0
+    file = SpoolFile(folder, f"shell-{node}-{rank}-{attempt}-{os.getppid()}"[:64], shared=True)
     limit_bytes = room.limit_bytes(env)
     try:
         if room.used(folder)[0] >= limit_bytes:

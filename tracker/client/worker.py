@@ -1,4 +1,4 @@
-"""The one background thread of a process, for what must not hold up the training. It starts when there is work."""
+"""The one background thread of a process, for what must not hold up the training: there is one while there is work."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, Callable, NamedTuple
 
 MOST_WAITING = 1000
+IDLE_S = 0.1
 EXIT_MOST_S = 2.0  # what a process may be held at its end, altogether
 
 Job = Callable[[], Any]
@@ -33,7 +34,7 @@ class _Worker:
     def __init__(self) -> None:
         self._queue: SimpleQueue[_Work] = SimpleQueue()  # unlike queue.Queue it may be used within itself
         self._periodic: list[_Periodic] = []
-        self._starting = threading.Lock()  # taken once, by whoever starts the thread
+        self._starting = threading.Lock()  # held while there is a thread, taken by whoever starts it
         self.thread: threading.Thread | None = None
         self._exit_left_s = EXIT_MOST_S
         self.is_awaited = False
@@ -49,11 +50,13 @@ class _Worker:
         self.later(lambda: self._periodic.append(_Periodic(seconds, job, what)), what)
 
     def drain(self) -> bool:
-        if self.thread is None or self.thread is threading.current_thread():
+        is_idle = not self._starting.locked() and self._queue.empty()
+        if is_idle or self.thread is threading.current_thread():
             return True
         done = threading.Lock()
         done.acquire()
         self._queue.put(_Work(done.release, "drain"))
+        self._is_started("drain")
         began_s = time.monotonic()
         self.is_awaited = True
         in_time = self._exit_left_s > 0 and done.acquire(timeout=self._exit_left_s)
@@ -77,13 +80,20 @@ class _Worker:
     def _work(self) -> None:
         while True:
             with suppress(Empty):
-                _do(self._queue.get(timeout=self._pause_s()))
+                while True:
+                    _do(self._queue.get(timeout=self._pause_s()))
+            if not self._periodic:
+                break
             for periodic in self._periodic:
                 periodic.do_if_due()
+        # Nothing to do: a script that forks has no thread of ours, which Python 3.12 would warn of.
+        self._starting.release()
+        if not self._queue.empty():  # it came in this moment
+            self._is_started("background work")
 
-    def _pause_s(self) -> float | None:
+    def _pause_s(self) -> float:
         due_s = min((periodic.due_s for periodic in self._periodic), default=None)
-        return None if due_s is None else max(0.0, due_s - time.monotonic())
+        return IDLE_S if due_s is None else max(0.0, due_s - time.monotonic())
 
 
 class _Periodic:
