@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 import time
-from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any, Callable, NamedTuple
 
@@ -78,12 +77,13 @@ class _Worker:
         return True
 
     def _work(self) -> None:
-        while True:
-            with suppress(Empty):
-                while True:
-                    _do(self._queue.get(timeout=self._pause_s()))
-            if not self._periodic:
-                break
+        is_idle = False
+        while self._periodic or not is_idle:
+            try:
+                _do(self._queue.get(timeout=self._pause_s()))
+                is_idle = False
+            except Empty:
+                is_idle = True
             for periodic in self._periodic:
                 periodic.do_if_due()
         # Nothing to do: a script that forks has no thread of ours, which Python 3.12 would warn of.
