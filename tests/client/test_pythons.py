@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import re
 import subprocess
@@ -41,10 +40,11 @@ assert os.waitpid(child, 0)[1] == 0
 
 def _pythons() -> list[str]:
     """One interpreter of each version: our own, and those that are installed beside it."""
-    places = [*os.environ.get("PATH", "").split(os.pathsep), *glob.glob(str(Path.home() / ".pyenv/versions/*/bin"))]
+    beside = sorted(Path.home().glob(".pyenv/versions/*/bin"))
+    places = [*map(Path, os.environ.get("PATH", "").split(os.pathsep)), *beside]
     found = {sys.version_info[:2]: sys.executable}
     for place in places:
-        for path in Path(place).glob("python3.*"):
+        for path in place.glob("python3.*"):
             named = re.fullmatch(r"python3\.(\d+)", path.name)
             if named and (3, int(named[1])) >= OLDEST and "shims" not in path.parts:
                 found.setdefault((3, int(named[1])), str(path))
