@@ -113,7 +113,7 @@ def test_the_last_moments_of_a_job_arrive_though_its_folder_is_removed(
         wait_until(lambda: not (node.spool / "jobs" / FOLDER).exists())
         wait_until(lambda: len(samples(server)) > 1 or time.time() > ended_s + 6)
     times = [line["time"] for line in lines(server, FOLDER) if "metrics" in line]
-    assert len(times) == 2 or ended_s - times[0] < 2.5  # it may have ended just after its first sample
+    assert len(times) == 2 or ended_s - times[0] < 3.5  # it may have ended just after its first sample
 
 
 def test_sampling_can_be_switched_off(node: Node, server: FaultyServer, start: Start) -> None:

@@ -16,7 +16,7 @@ from tracker.agent.hardware import nodes, processes
 from tracker.agent.hardware.gpus import Gpus
 from tracker.agent.hardware.job import Job, Reading, Roots, Target, metrics
 
-LOOK_EVERY_S = 2.0  # between samples, so that a job's last reading is of its last moments
+LOOK_EVERY_S = 3.0  # between samples, so that a job's last reading is of its last moments
 _LEAST_S = 0.5  # a rate over less says little
 _FIRST_LOOKS = 3  # a new job's processes are searched for at each of these
 
