@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 from sqlalchemy.orm import Session
 
-from tracker.store import logs, params
+from tracker.store import clocks, logs, params
 from tracker.store.tables import Attempt, Run
 
 from . import samples
@@ -257,6 +257,17 @@ def test_the_cluster_shows_who_holds_which_gpu(server: Server, visit: Visit) -> 
     expect(third).to_contain_text("down, not responding")
     first.get_by_role("link", name="resnet50 baseline").first.click()
     expect(page.get_by_role("heading", level=1)).to_have_text("resnet50 baseline")
+
+
+def test_a_wrong_clock_is_told_at_its_node(server: Server, visit: Visit) -> None:
+    with server.database.write() as session:
+        samples.add_cluster(session)
+        clocks.behind(session, "dev", "n1", timedelta(seconds=312), samples.moment())
+        clocks.behind(session, "dev", "n2", timedelta(seconds=-5), samples.moment())
+    page = visit(server).open("/cluster")
+    expect(page.locator(".node").nth(0)).to_contain_text("312 s behind; the times it tells are corrected")
+    expect(page.locator(".node").nth(1)).to_contain_text("5 s ahead")
+    expect(page.locator(".node").nth(2)).not_to_contain_text("Clock")
 
 
 def test_a_silent_watcher_and_a_sick_slurm_are_told(server: Server, visit: Visit) -> None:

@@ -40,6 +40,7 @@ class Backlog:
         self._left_alone_until_s: dict[File, float] = {}
         self._quiet_at: dict[File, int] = {}  # size of a file that has no whole line beyond what is held
         self._turn: dict[File, int] = {}
+        self._folder_turn: dict[str, int] = {}
         self._turns = 0
         self._cut: set[File] = set()
         self._gone: set[str] = set()
@@ -56,6 +57,7 @@ class Backlog:
         for memory in (self._held, self._left_alone_until_s, self._quiet_at, self._turn):
             for file in [file for file in memory if file not in present]:
                 del memory[file]
+        self._folder_turn = {name: turn for name, turn in self._folder_turn.items() if name in self.folders}
         for names in (self._gone, self._asked_again):
             names.intersection_update(self.folders)
         self._kept = {name: folder for name, folder in self._kept.items() if name in self.folders}
@@ -69,10 +71,9 @@ class Backlog:
         return fresh
 
     def parts(self, room_bytes: int) -> Iterator[Part]:
-        """Yield lines that the server lacks, about `room_bytes`; the file that has waited longest comes first."""
+        """Yield lines that the server lacks, about `room_bytes`; jobs take turns, and so do the files of each job."""
         now_s = time.monotonic()
-        waiting = sorted(self._waiting(now_s), key=lambda file: self._turn.get(file, 0))
-        for name, writer in waiting[:_MOST_PARTS]:
+        for name, writer in self._in_turn(now_s)[:_MOST_PARTS]:
             if room_bytes <= 0:
                 return
             folder = self.folders[name]
@@ -84,7 +85,7 @@ class Backlog:
                 self._quiet_at[name, writer] = folder.sizes[writer]
                 continue
             self._turns += 1
-            self._turn[name, writer] = self._turns
+            self._turn[name, writer] = self._folder_turn[name] = self._turns
             room_bytes -= len(content)
             says = {"type": "lines", "folder": name, "writer": writer, "offset": held or 0}
             yield Part({**says, "uid": folder.uid, "user": self._user or user_name(folder.uid)}, content)
@@ -170,6 +171,16 @@ class Backlog:
         for writer in folder.sizes:
             self._held.pop((folder.name, writer), None)
             self._quiet_at.pop((folder.name, writer), None)
+
+    def _in_turn(self, now_s: float) -> list[File]:
+        """Return the files that wait: of each job one, then a second; no job waits behind another with many files."""
+        places: dict[str, int] = {}
+        found: list[tuple[int, int, File]] = []
+        for file in sorted(self._waiting(now_s), key=lambda file: self._turn.get(file, 0)):
+            name = file[0]
+            places[name] = places.get(name, -1) + 1
+            found.append((places[name], self._folder_turn.get(name, 0), file))
+        return [file for _, _, file in sorted(found, key=lambda one: one[:2])]
 
     def _waiting(self, now_s: float) -> list[File]:
         return [
