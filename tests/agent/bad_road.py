@@ -24,7 +24,7 @@ class BadRoad:
         self.to_port = to_port
         self.befallen: Counter[str] = Counter()
         self.is_open = False
-        self.under_way = 0
+        self.under_way = self.lost = 0
         self.url = ""
         chance = random.Random(seed)
         faults = list(FAULTS)
@@ -76,6 +76,7 @@ class Traveller(BaseHTTPRequestHandler):
 
     def lose(self) -> None:
         self.close_connection = True
+        self.road.lost += 1
         with suppress(OSError):
             self.connection.shutdown(socket.SHUT_RDWR)
 

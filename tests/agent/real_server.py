@@ -9,6 +9,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 
 from tests.conftest import ROOT, wait_until
@@ -45,7 +46,8 @@ class RealServer:
     def kill(self) -> None:
         """End all of its processes as a power cut would."""
         if self._process is not None:
-            os.killpg(self._process.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it ended by itself: its database was away when it started
+                os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
 
     def agent_token(self) -> str:

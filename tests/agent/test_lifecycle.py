@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -49,6 +50,21 @@ def test_after_an_outage_the_agent_asks_what_the_server_still_has(node: Node, se
         server.faults.append(faults.answers_500)
         server.files.clear()
         node.wait_shipped(range(100), LOCAL)
+
+
+def test_what_the_server_has_is_asked_again_from_time_to_time(node: Node, server: FaultyServer) -> None:
+    node.write(range(100), folder=LOCAL, uid=0)
+    code = (
+        "import sys, tracker.agent.agent as agent, tracker.agent.main as main\n"
+        "agent.TRUST_S = 1\n"
+        "sys.exit(main.main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", code, *node.command("--interval", 0.05)[3:]]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as agent:
+        node.wait_shipped(range(100), LOCAL)
+        server.files.clear()  # and no request noticed
+        node.wait_shipped(range(100), LOCAL)
+        agent.terminate()
 
 
 def test_a_folder_that_somebody_writes_into_stays(node: Node, server: FaultyServer) -> None:

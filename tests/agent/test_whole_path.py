@@ -111,6 +111,8 @@ class Storm:
         self.road.is_open = True
         for writer in self.writers:
             assert writer.process.wait(30) in (0, -signal.SIGKILL)
+        self.server.kill()  # its last start may have met a database that was away; systemd would start it again, too
+        self.server.start()
         self.server.await_ready()
         for _ in range(5):
             done = subprocess.run(self.command("--once"), check=False, timeout=60, **self.quiet())
@@ -278,6 +280,8 @@ def test_a_database_that_is_put_back_to_its_backup_gets_the_rest_again(node: Nod
                 path.unlink()
             backup.rename(kept)
             assert stored_steps(db) == list(range(50))
+            before = storm.road.lost
+            wait_until(lambda: storm.road.lost > before, what="the agent notices")
             storm.server.start()
             wait_until(lambda: stored_steps(db) == list(range(90)), 60)
         finally:

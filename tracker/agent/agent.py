@@ -23,6 +23,7 @@ _WATCHFUL_HEARTBEAT_S = 1.0  # while there are jobs, so that their output is fol
 _QUIET_HEARTBEAT_S = 5.0  # while there are jobs that say nothing for a while, and no output is followed
 _QUIET_AFTER_S = 10.0
 _CONFIRM_EVERY_S = 5.0
+TRUST_S = 600.0  # after which the server is asked again what it has, should its data be those of a backup
 _TOO_MUCH = (0, 413, 502, 504)  # 0 and a proxy's words for no answer in time: perhaps it was too much at once
 
 
@@ -73,6 +74,7 @@ class Agent:
         self._looked_at: set[tuple[str, str]] = set()
         self._confirmed_s: dict[tuple[str, str], float] = {}
         self._room_bytes = MOST_PARTS_BYTES
+        self._trusted_until_s = time.monotonic() + TRUST_S
         self._asked_s = self._read_s = 0.0
         self._known: set[str] = set()
         self._news_s = 0.0
@@ -80,6 +82,9 @@ class Agent:
     def round(self) -> bool:
         """Ship what is new; True when there is more. Raises Unreachable, after which nothing is lost or forgotten."""
         self._backlog.look()
+        if time.monotonic() >= self._trusted_until_s:
+            self._backlog.doubt()
+            self._trusted_until_s = time.monotonic() + TRUST_S
         for name, writer in self._backlog.cut():
             say(f"{name}/{writer}.jsonl is shorter than what the server has of it: what comes is read beyond that only")
         self._hardware.look(self._backlog.folders)
