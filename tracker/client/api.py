@@ -6,14 +6,15 @@ import atexit
 import os
 import threading
 import time
-from signal import SIGTERM, SIGUSR1
-from typing import Any, Mapping
+from typing import TYPE_CHECKING, Any, Mapping
 
 from tracker.client import exits, past, worker
 from tracker.client.identity import slurm_job, whole_number
 from tracker.client.run import NoRun, Run, say_once
-from tracker.client.signals import Handler, call_on
 from tracker.client.spool import places
+
+if TYPE_CHECKING:
+    from tracker.client.signals import Handler
 
 _lock = threading.RLock()  # a signal handler may log while the main thread is attaching
 _current: Run | NoRun | None = None
@@ -139,7 +140,9 @@ def on_signal(fn: Handler, signum: int | None = None) -> Handler:
     does not happen. It must be called in the main thread; else it says so and does nothing. What `fn` raises becomes a
     note of the run.
     """
-    call_on(fn, [SIGUSR1, SIGTERM] if signum is None else [signum], _attached_note)
+    from tracker.client import signals  # noqa: PLC0415  # `signal` takes 2 ms to load, and few need it
+
+    signals.call_on(fn, signals.OF_AN_END if signum is None else [signum], _attached_note)
     return fn
 
 

@@ -6,13 +6,14 @@ import os
 import signal
 import threading
 from types import FrameType
-from typing import Any, Callable
+from typing import Any, Callable, Sequence
 
 Handler = Callable[[int], Any]
 Teller = Callable[[str, str], Any]  # what failed, and why
+OF_AN_END: Sequence[int] = (signal.SIGUSR1, signal.SIGTERM)
 
 
-def call_on(fn: Handler, signums: list[int], tell: Teller) -> None:
+def call_on(fn: Handler, signums: Sequence[int], tell: Teller) -> None:
     """Call `fn` with the signal's number when one of these comes; what was installed before is called after it."""
     for signum in signums:
         if threading.current_thread() is not threading.main_thread():
