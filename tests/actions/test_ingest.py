@@ -323,3 +323,15 @@ def test_many_metrics_cost_few_statements(db: Database) -> None:
     said = {"event": "params", "params": {f"p{number}": number for number in range(400)}}
     Agent(db).send(lines(JOB, {"metrics": {f"m{number}": 1.0 for number in range(400)}, "step": 0}, said))
     assert len(counted) <= 30
+
+
+def test_what_is_above_the_limit_of_a_spool_is_told_on_the_page(db: Database) -> None:
+    agent = Agent(db)
+    part = {"type": "left_out", "folder": "dev.12", "left_bytes": 5 * 1024**2, "limit_bytes": 2 * 1024**3}
+    agent.send(hook("prolog", 12, at=1.7e9), (part, b""), ({**part, "left_bytes": 9 * 1024**2}, b""))
+    (refused,) = agent.send(({**part, "left_bytes": "many"}, b""))["parts"]
+    assert refused["error"]["code"] == "bad_input"
+    with db.read() as session:
+        run = runs.get(session, ADMIN, "dev:12")
+        told = {note.key: note.reason for note in params.notes(session, run)}
+    assert told == {"spool": "9 MiB that the job wrote are above the limit of 2,048 MiB and left out"}

@@ -27,6 +27,7 @@ class FaultyServer:
         self.logs: dict[tuple[str, str], bytes] = {}
         self.log_parts: list[dict[str, Any]] = []
         self.gone: list[str] = []
+        self.left_out: dict[str, int] = {}
         self.drained: list[str] = []
         self.manifests: list[dict[str, Any]] = []
         self.tokens: list[str | None] = []
@@ -74,6 +75,8 @@ class FaultyServer:
             for one in self.follow:
                 if (one["folder"], one["stream"]) == (part["folder"], part["stream"]):
                     one["offset"] = part["offset"] + len(blob)
+        elif part["type"] == "left_out":
+            self.left_out[part["folder"]] = part["left_bytes"]
         elif part["type"] == "gone":
             self.gone.append(part["folder"])
         return {"stored": True}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -154,3 +155,19 @@ def test_the_files_of_many_ranks_are_all_shipped(node: Node, server: FaultyServe
         node.write(range(2), writer=f"w{number}")
     node.ship()
     assert len(server.files) == 450
+
+
+def test_a_job_that_writes_without_end_is_shipped_up_to_the_limit_and_told(node: Node, server: FaultyServer) -> None:
+    node.append(b'{"metrics":{"junk":1}}\n' * 100_000, "dev.13")  # 2.3 MB
+    node.write(range(100))
+    node.ship("--spool-limit", "500KB")
+    assert server.steps("dev.12") == list(range(100))
+    shipped = len(server.files["dev.13", "w1"])
+    assert 500 * 1024 <= shipped <= 1024 * 1024
+    assert server.left_out == {"dev.13": 2_300_000 - shipped}
+    server.release = {"dev.12", "dev.13"}
+    long_ago = time.time() - 300
+    for path in (*(node.spool / "jobs").glob("*/*"), *(node.spool / "jobs").glob("*")):
+        os.utime(path, (long_ago, long_ago))
+    with node.agent("--spool-limit", "500KB"):
+        wait_until(lambda: not list((node.spool / "jobs").iterdir()), what="both folders are removed")

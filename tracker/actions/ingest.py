@@ -17,7 +17,7 @@ from tracker.actions.store_lines import run_of, store_lines
 from tracker.errors import BadInput, BadManifest, Forbidden, TrackerError
 from tracker.events import WRITER_NAME, JobFolder, decode_request, parse_hook_event
 from tracker.states import LIVE_STATES
-from tracker.store import attempts, clocks, logs, runs, told
+from tracker.store import attempts, clocks, logs, params, runs, told
 from tracker.store.database import Database, Session, is_outage
 from tracker.store.identity import Identity
 
@@ -165,11 +165,25 @@ def _gone(delivery: _Delivery, part: Part, _blob: bytes) -> dict[str, Any]:
     return {"stored": True}
 
 
+def _left_out(delivery: _Delivery, part: Part, _blob: bytes) -> dict[str, Any]:
+    run = run_of(delivery.session, _folder(part), delivery.now)
+    left_bytes, limit_bytes = _size(part.get("left_bytes")), _size(part.get("limit_bytes"))
+    if run is not None:
+        told = f"{_mib(left_bytes)} MiB that the job wrote are above the limit of {_mib(limit_bytes)} MiB and left out"
+        params.add_notes(delivery.session, run.id, {"spool": told})
+    return {"stored": True}
+
+
+def _mib(size_bytes: int) -> str:
+    return f"{size_bytes / 1024**2:,.4g}"
+
+
 _TYPES: dict[str, Callable[[_Delivery, Part, bytes], dict[str, Any]]] = {
     "hook": _hook,
     "lines": _lines,
     "log": _log,
     "gone": _gone,
+    "left_out": _left_out,
 }
 
 
@@ -233,7 +247,7 @@ def _folder(part: Part) -> JobFolder:
 
 def _size(value: Any) -> int:
     if type(value) is not int or not 0 <= value < 2**63:
-        raise BadInput("`offset` counts bytes from 0.")
+        raise BadInput("Offsets and sizes count bytes from 0.")
     return value
 
 

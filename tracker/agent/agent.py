@@ -6,7 +6,7 @@ import sys
 import time
 from typing import Any, Iterable, NamedTuple
 
-from tracker.agent.backlog import Backlog, Part
+from tracker.agent.backlog import DEFAULT_LIMIT_BYTES, Backlog, Part
 from tracker.agent.hardware.hardware import Hardware
 from tracker.agent.hook_events import HookEvents
 from tracker.agent.outputs import MOST_BEHIND_BYTES, OutputReader, Piece, Wanted
@@ -54,11 +54,13 @@ class Agent:
         *,
         sample_every_s: float = 0,
         gpus_by_file: bool = False,
+        limit_bytes: int = DEFAULT_LIMIT_BYTES,
         copy: Copy | None = None,
     ) -> None:
         """Take what to ship and where to; `sample_every_s` of 0 is for no samples of the hardware.
 
-        A `copy` of a spool stays as it is: nothing in it is removed, nothing is written into it.
+        Of one job about `limit_bytes` are shipped. A `copy` of a spool stays as it is: nothing in it is removed or
+        written.
         """
         self._who = who
         self.server = server
@@ -66,7 +68,7 @@ class Agent:
         self._is_copy = copy is not None
         self._events = copy.events if copy else HookEvents(root)
         self._spools = copy.spools if copy else JobSpools(root)
-        self._backlog = Backlog(self._spools, copy.user if copy else None)
+        self._backlog = Backlog(self._spools, copy.user if copy else None, limit_bytes)
         self._hardware = Hardware(self._spools, who.node, who.shared, sample_every_s, gpus_by_file, say)
         self._outputs = OutputReader()
         self._told = Told(self._spools)
@@ -144,6 +146,7 @@ class Agent:
         yield from self._backlog.parts(self._room_bytes)
         yield from self._hardware.parts(self._room_bytes // 4)
         yield from self._backlog.gone()
+        yield from self._backlog.left_out()
         yield from self._read_outputs()
 
     def _read_outputs(self) -> Iterable[Part]:
@@ -198,7 +201,7 @@ class Agent:
             say(f"{name}: the server cannot use this {part.says['type']} part: {_short(error)}")
         if self._hardware.is_mine(part):
             self._hardware.took(part, answer)
-        elif part.says["type"] in ("lines", "gone"):
+        elif part.says["type"] in ("lines", "gone", "left_out"):
             self._backlog.took(part, answer)
         if part.says["type"] != "hook" or (error is None and answer.get("stored") is not True):
             return False

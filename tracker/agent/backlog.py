@@ -5,6 +5,7 @@ Nothing of it is kept on disk: after a restart the server tells.
 
 from __future__ import annotations
 
+import math
 import pwd
 import time
 from functools import lru_cache
@@ -18,6 +19,8 @@ _PROBE_BYTES = 64 * 1024
 _MOST_PARTS = 200  # a part costs the server a row or two, however short it is
 _LEFT_ALONE_S = 600.0
 _DEATH_CHECK_EVERY_S = 5.0
+_TELL_AGAIN_S = 60.0
+DEFAULT_LIMIT_BYTES = 2 * 1024**3  # the client's own limit is half of it, and its user's to raise
 
 File = Tuple[str, str]  # folder, writer
 
@@ -32,10 +35,16 @@ class Part(NamedTuple):
 class Backlog:
     """All job folders of a spool."""
 
-    def __init__(self, spools: JobSpools, user: str | None = None) -> None:
-        """Take the folders, and the name of their jobs' user if it is not that of their owner here."""
+    def __init__(self, spools: JobSpools, user: str | None = None, limit_bytes: int = DEFAULT_LIMIT_BYTES) -> None:
+        """Take the folders, and the name of their jobs' user if it is not that of their owner here.
+
+        Of a folder about `limit_bytes` are shipped: what a user writes beyond must not keep node and server busy.
+        """
         self._spools = spools
         self._user = user
+        self._limit_bytes = limit_bytes
+        self._full: dict[str, int] = {}  # folders of which the server has enough: how many bytes it does not get
+        self._told_full: dict[str, tuple[int, float]] = {}
         self._held: dict[File, int] = {}  # what the server has of a file
         self._left_alone_until_s: dict[File, float] = {}
         self._quiet_at: dict[File, int] = {}  # size of a file that has no whole line beyond what is held
@@ -61,6 +70,25 @@ class Backlog:
         for names in (self._gone, self._asked_again):
             names.intersection_update(self.folders)
         self._kept = {name: folder for name, folder in self._kept.items() if name in self.folders}
+        self._full = dict(self._above_limit())
+
+    def _above_limit(self) -> Iterator[tuple[str, int]]:
+        for name, folder in self.folders.items():
+            all_bytes = sum(folder.sizes.values())
+            if all_bytes > self._limit_bytes:
+                held = sum(min(self._held.get((name, writer), 0), size) for writer, size in folder.sizes.items())
+                if held >= self._limit_bytes:
+                    yield name, all_bytes - held
+
+    def left_out(self) -> Iterator[Part]:
+        """Yield a part for each folder that is above the limit, again when much more was left out."""
+        now_s = time.monotonic()
+        for name, left_bytes in self._full.items():
+            told_bytes, told_s = self._told_full.get(name, (0, -math.inf))
+            if left_bytes > told_bytes and now_s > told_s + _TELL_AGAIN_S:
+                self._told_full[name] = (left_bytes, now_s)
+                says = {"type": "left_out", "folder": name, "left_bytes": left_bytes, "limit_bytes": self._limit_bytes}
+                yield Part(says, b"")
 
     def cut(self) -> list[File]:
         """Return files that are shorter than what the server has of them, each once: somebody cut or replaced them."""
@@ -112,6 +140,7 @@ class Backlog:
         name = part.says["folder"]
         if part.says["type"] == "gone":
             self._gone.add(name)
+        if part.says["type"] != "lines":
             return
         file = (name, part.says["writer"])
         offset = answer.get("offset")
@@ -196,7 +225,7 @@ class Backlog:
 
     def _is_held(self, name: str, writer: str, size: int) -> bool:
         file = (name, writer)
-        return self._held.get(file, 0) >= size or self._quiet_at.get(file) == size
+        return name in self._full or self._held.get(file, 0) >= size or self._quiet_at.get(file) == size
 
 
 def user_name(uid: int) -> str | None:

@@ -13,9 +13,11 @@ import time
 from typing import Any, Callable, Mapping
 
 from tracker.agent.agent import Agent, Who, say
+from tracker.agent.backlog import DEFAULT_LIMIT_BYTES
 from tracker.agent.hardware.gres import gpus_by_file
 from tracker.agent.server import Server, Unreachable, token_source
 from tracker.agent.stop import Stop
+from tracker.client.room import size_bytes
 from tracker.client.spool import NODE_SPOOL, home
 from tracker.errors import SetupProblem, TrackerError
 
@@ -45,7 +47,9 @@ def main(argv: list[str]) -> int:
         server = Server(given.url or url(env), token(env))
         stop = stop_on_signals(server)
         every_s = 0 if given.once else given.sample_every
-        agent = Agent(spool, who, server, sample_every_s=every_s, gpus_by_file=gpus_by_file(_slurm_folders(env)))
+        by_file = gpus_by_file(_slurm_folders(env))
+        limit_bytes = given.spool_limit
+        agent = Agent(spool, who, server, sample_every_s=every_s, gpus_by_file=by_file, limit_bytes=limit_bytes)
         say(f"ships {spool} to {server.url} as {who.node}" + (f" of {who.cluster}" if who.cluster else ""))
         agent.look_around()
         try:
@@ -77,6 +81,13 @@ def _parser() -> argparse.ArgumentParser:
         type=_seconds_or_0,
         default=15.0,
         help="pause between samples of what jobs use of the hardware (15); 0: none",
+    )
+    parser.add_argument(
+        "--spool-limit",
+        metavar="SIZE",
+        type=_size,
+        default=DEFAULT_LIMIT_BYTES,
+        help="how much of one job's spool is shipped, such as 512MB (2GB); the run's page tells of the rest",
     )
     parser.add_argument("--shared", action="store_true", help="the spool lies in a home that all nodes share")
     parser.add_argument("--once", action="store_true", help="ship what is there and end")
@@ -189,3 +200,10 @@ def _seconds(text: str) -> float:
     if not 0.01 <= seconds <= 3600:
         raise argparse.ArgumentTypeError(f"{text} is not between 0.01 and 3600 seconds")
     return seconds
+
+
+def _size(text: str) -> int:
+    size = size_bytes(text)
+    if not size:
+        raise argparse.ArgumentTypeError(f"{text} is no size such as 512MB")
+    return size

@@ -96,7 +96,7 @@ def _agent(folder: str, given: argparse.Namespace) -> Agent:
     server = Server(given.url or agent_command.url(os.environ), agent_command.token(os.environ))
     # Without a cluster it is asked for no output: the files of jobs are not here, others with their names may be.
     who = Who(os.uname().nodename.partition(".")[0], None, True)
-    return Agent(folder, who, server, copy=Copy(spools, _KeptEvents(folder), given.user))
+    return Agent(folder, who, server, limit_bytes=sys.maxsize, copy=Copy(spools, _KeptEvents(folder), given.user))
 
 
 def _spools(folder: str) -> JobSpools:

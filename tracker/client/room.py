@@ -15,8 +15,14 @@ _MOST_ENTRIES = 20_000
 
 def limit_bytes(env: Mapping[str, str]) -> int:
     """Return the limit of a folder: `TRACKER_SPOOL_LIMIT`, such as `512MB`, units being powers of 1024; else 1 GiB."""
-    size = _SIZE.match(env.get("TRACKER_SPOOL_LIMIT", ""))
-    return int(size.group(1)) * _UNITS[size.group(2).lower()] if size else DEFAULT_LIMIT_BYTES
+    size = size_bytes(env.get("TRACKER_SPOOL_LIMIT", ""))
+    return DEFAULT_LIMIT_BYTES if size is None else size
+
+
+def size_bytes(text: str) -> int | None:
+    """Read a size such as `512MB`; None for what is none."""
+    size = _SIZE.match(text)
+    return int(size.group(1)) * _UNITS[size.group(2).lower()] if size else None
 
 
 def in_words(size_bytes: int) -> str:
