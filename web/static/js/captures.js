@@ -1,4 +1,4 @@
-// What a script was: asked for when somebody opens it; copied and sieved here.
+// What a script was: asked for when somebody opens it; sieved here.
 
 /** Fills a capture when it is opened for the first time. */
 async function load(details) {
@@ -14,25 +14,6 @@ async function load(details) {
   }
 }
 
-async function copy(button) {
-  const text = document.getElementById(button.dataset.copy).textContent;
-  const done = (await toClipboard(text)) ? "Copied" : "Select it and copy";
-  button.textContent = done;
-  setTimeout(() => { button.textContent = "Copy"; }, 2000);
-}
-
-/** Browsers give their clipboard to pages that came by HTTPS only; the old way works for the others. */
-async function toClipboard(text) {
-  if (navigator.clipboard) return navigator.clipboard.writeText(text).then(() => true, () => false);
-  const area = document.createElement("textarea");
-  area.value = text;
-  document.body.append(area);
-  area.select();
-  const copied = document.execCommand("copy");
-  area.remove();
-  return copied;
-}
-
 const whole = new WeakMap(); // a list → all of its lines
 
 function sieve(input) {
@@ -43,5 +24,4 @@ function sieve(input) {
 }
 
 document.addEventListener("toggle", (event) => event.target.dataset?.load && load(event.target), true);
-document.addEventListener("click", (event) => event.target.closest("[data-copy]") && copy(event.target.closest("[data-copy]")));
 document.addEventListener("input", (event) => event.target.dataset.sieve && sieve(event.target));

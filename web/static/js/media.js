@@ -139,22 +139,6 @@ function trouble(place, sentence) {
   place.replaceChildren(Object.assign(document.createElement("p"), { className: "trouble", textContent: sentence }));
 }
 
-async function copy(button) {
-  const shown = document.getElementById(button.dataset.copies);
-  try {
-    await navigator.clipboard.writeText(shown.textContent);
-    button.textContent = "Copied";
-  } catch { // only pages by https or of this machine may write there
-    getSelection().selectAllChildren(shown);
-    button.textContent = "Selected";
-  }
-  setTimeout(() => { button.textContent = "Copy"; }, 1500);
-}
-
-document.addEventListener("click", (event) => {
-  const button = event.target.closest?.("[data-copies]");
-  if (button) copy(button);
-});
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
   for (const card of cards.values()) card.redraw?.();
 });
