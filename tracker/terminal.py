@@ -38,7 +38,7 @@ class Style(NamedTuple):
 
 
 PLAIN = Style()
-Run = tuple[Style, str]
+Piece = tuple[Style, str]
 
 
 def condensed(raw: bytes) -> bytes:
@@ -52,11 +52,11 @@ def condensed(raw: bytes) -> bytes:
     return min(screen.encoded().encode("utf-8", "surrogateescape"), raw, key=len)
 
 
-def seen(text: str) -> Iterator[list[Run]]:
+def seen(text: str) -> Iterator[list[Piece]]:
     """The lines of output as they look: pieces of text, each in one style."""
     screen = Screen()
     screen.write(_DRAWN_OVER.sub("", text))
-    return screen.runs()
+    return screen.pieces()
 
 
 def plain(text: str) -> str:
@@ -88,8 +88,8 @@ class Screen:
             elif token["other"] and token["other"] not in "\x1b\x9b":
                 self._put(token["other"])  # whoever shows it makes it harmless
 
-    def runs(self) -> Iterator[list[Run]]:
-        """Yield the lines, without blanks at their ends."""
+    def pieces(self) -> Iterator[list[Piece]]:
+        """Yield the lines as pieces of one style each, without blanks at their ends."""
         for cells in self._lines:
             line = [(style, "".join(cell[1] for cell in group)) for style, group in groupby(cells, lambda one: one[0])]
             while line and not line[-1][1].strip(" "):

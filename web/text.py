@@ -7,7 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from tracker.terminal import Style, plain, seen
+from tracker.terminal import Style, seen
 
 MOST_SPANS = 500  # of one piece of output: a browser must not suffer from a colour for each letter
 
@@ -36,18 +36,13 @@ def shorten(value: str | None, length: int = 80) -> str:
     return value if len(value) <= length else f"{value[: length - 1]}…"
 
 
-def as_seen_in_terminal(output: str) -> str:
-    """A program's output without terminal codes; of a line drawn over and over (a progress bar) its last state."""
-    return plain(output)
-
-
 def coloured(output: str) -> Markup:
     """A program's output as a terminal shows it; its colours are classes of `span`s."""
     room = MOST_SPANS
     lines: list[Markup] = []
-    for runs in seen(output):
+    for pieces in seen(output):
         line = Markup("")
-        for style, words in runs:
+        for style, words in pieces:
             names = _class_names(style) if room > 0 else ""
             room -= bool(names)
             line += Markup('<span class="{}">{}</span>').format(names, harmless(words)) if names else harmless(words)

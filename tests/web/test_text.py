@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from markupsafe import Markup
 
-from web.text import as_seen_in_terminal, harmless, shorten
+from tracker.terminal import plain
+from web.text import harmless, shorten
 
 
 def test_characters_that_hide_or_turn_text_become_visible() -> None:
@@ -27,13 +28,13 @@ def test_a_long_name_is_cut_visibly() -> None:
 
 
 def test_colours_and_titles_of_a_terminal_are_taken_out() -> None:
-    assert as_seen_in_terminal("\x1b[1;31mred\x1b[0m \x1b]0;title\x07text") == "red text"
+    assert plain("\x1b[1;31mred\x1b[0m \x1b]0;title\x07text") == "red text"
 
 
 def test_a_progress_bar_shows_its_last_state() -> None:
-    assert as_seen_in_terminal("begin\n 10%\r 50%\r100%\nend\r\n") == "begin\n100%\nend\n"
+    assert plain("begin\n 10%\r 50%\r100%\nend\r\n") == "begin\n100%\nend\n"
 
 
 def test_a_huge_unended_code_takes_no_time() -> None:
-    assert len(as_seen_in_terminal("\x1b]" * 100_000)) <= 200_000
-    assert len(as_seen_in_terminal("\x1b[" + ";" * 200_000)) <= 200_002
+    assert len(plain("\x1b]" * 100_000)) <= 200_000
+    assert len(plain("\x1b[" + ";" * 200_000)) <= 200_002

@@ -12,10 +12,10 @@ from tracker.states import LIVE_STATES
 from tracker.store import charts, logs, params
 from tracker.store import runs as store
 from tracker.store.search import language
+from tracker.terminal import plain
 from web.api.exchange import answer, read_body, read_query
 from web.api.models import Chart, LogEnd, LogQuery, NoQuery, Run, RunChange, RunList, RunsQuery, SeriesQuery
 from web.context import db, now, viewer
-from web.text import as_seen_in_terminal
 
 runs = Blueprint("runs", __name__, url_prefix="/runs")
 
@@ -96,5 +96,5 @@ def log(ident: str) -> ResponseReturnValue:
         run = store.get(session, viewer(), ident)
         found = logs.tail(session, run.id, asked.stream, asked.tail)
     if asked.format == "text":
-        return Response(as_seen_in_terminal(found.text), content_type="text/plain; charset=utf-8")
+        return Response(plain(found.text), content_type="text/plain; charset=utf-8")
     return answer(LogEnd.of(found))
