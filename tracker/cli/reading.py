@@ -170,11 +170,9 @@ def _job(run: Run) -> str:
 def _took(run: Run) -> str:
     if not run.started_at:
         return ""
-    start, end = (
-        datetime.fromisoformat(at.replace("Z", "+00:00")) if at else None for at in (run.started_at, run.ended_at)
-    )
-    seconds = round(((end or datetime.now(timezone.utc)) - start).total_seconds()) if start else 0
-    days, rest = divmod(max(seconds, 0), 86_400)
+    end = _moment(run.ended_at) if run.ended_at else datetime.now(timezone.utc)
+    seconds = max(0, round((end - _moment(run.started_at)).total_seconds()))
+    days, rest = divmod(seconds, 86_400)
     clock = f"{rest // 3600:02}:{rest // 60 % 60:02}:{rest % 60:02}"
     return f"{days}-{clock}" if days else clock  # as Slurm writes it
 
