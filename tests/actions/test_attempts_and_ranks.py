@@ -189,7 +189,7 @@ def test_late_points_of_an_earlier_attempt_or_another_rank_are_not_the_last(db: 
 
 
 def test_machines_are_told_by_node_and_take_no_part_in_steps(db: Database) -> None:
-    metric = "system/cpu_pct"
+    metric = "system/cpu.percent"
     for restarts in range(2):
         for node in ("n1", "n2"):
             first_line = header(node=node, restarts=restarts, kind="machine")

@@ -190,5 +190,5 @@ def resumed_twice(session: Session, ranks: int = 8, steps: int = 600) -> Run:
             chance = random.Random(restarts + len(node))
             busy = [70 + 10 * (node == "n2") + chance.gauss(0, 4) for _ in range(60)]
             who = {"restarts": restarts, "node": node, "kind": writers.MACHINE}
-            log(session, run, "system/cpu_pct", busy, 0, every_s=15, ago_s=1000.0 * (2 - restarts), **who)
+            log(session, run, "system/cpu.percent", busy, 0, every_s=15, ago_s=1000.0 * (2 - restarts), **who)
     return run

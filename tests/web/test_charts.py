@@ -98,7 +98,7 @@ def test_a_machine_has_a_line_for_each_node_over_time(server: Server, visit: Vis
     with server.database.write() as session:
         run = samples.resumed_twice(session, steps=STEPS)
     page = visit(server).open(f"/runs/{run.id}?rank=mean")
-    card = _drawn(page, "system/cpu_pct", 180, "x=time")
+    card = _drawn(page, "system/cpu.percent", 180, "x=time")
     told = set()
     for y in (5, 125):
         card.locator(".u-over").hover(position={"x": 100, "y": y})
