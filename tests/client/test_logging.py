@@ -105,8 +105,15 @@ def test_what_is_no_number_is_named_once_and_the_rest_is_kept(scripts: Scripts) 
         class Strange:
             def __float__(self): raise RuntimeError("\\ud800 no")
             def __str__(self): raise RuntimeError("no")
+        class StrangeFloat(float):
+            def __float__(self): raise RuntimeError("no")
+        class StrangeInt(int):
+            def __int__(self): raise RuntimeError("no")
+        class StrangeDict(dict):
+            def items(self): raise RuntimeError("no")
         for step in range(3):
             metrics = {"text": "abc", "none": None, "list": [1], "strange": Strange(), Strange(): 1}
+            metrics.update(float=StrangeFloat(1), int=StrangeInt(1), nested=StrangeDict(a=1))
             tracker.log({"loss": 1.5, **metrics}, step)
         for bad in (None, 3, "x", [1], {}, {"a": {}}):
             tracker.log(bad)
@@ -120,6 +127,7 @@ def test_what_is_no_number_is_named_once_and_the_rest_is_kept(scripts: Scripts) 
     assert [step for step, metrics in scripts.points() if metrics.get("loss") == 1.5] == [0, 1, 2]
     assert done.stderr.count("text is not logged") == 1
     notes = [one["key"] for one in scripts.messages() if one.get("event") == "note"]
+    assert {"float", "nested"} <= set(notes)
     assert {"text", "none", "list", "strange", "metrics", "step", "params", "tags"} <= set(notes)
     assert len(notes) == len(set(notes))
 

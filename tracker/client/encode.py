@@ -126,7 +126,12 @@ def _leaves(tree: Any, refused: list[Refused], prefix: str = "", depth: int = 0)
     if not isinstance(tree, Mapping):
         refused.append(Refused(prefix or "metrics", f"{_type_name(tree)} is no dictionary of numbers"))
         return
-    for key, value in tree.items():
+    try:
+        items = list(tree.items())
+    except Exception as problem:  # the mapping's own code
+        refused.append(Refused(prefix.rstrip("/") or "metrics", f"{_type_name(tree)} cannot be read: {_said(problem)}"))
+        return
+    for key, value in items:
         path = (prefix + clean(key))[:500]
         if not isinstance(value, Mapping):
             yield path, value
@@ -140,20 +145,23 @@ def as_number(value: Any) -> tuple[Number | None, str]:
     """Return what JSON can hold of any kind of number (a numpy or torch scalar too), or None and the reason."""
     if isinstance(value, (str, bytes)) or value is None:
         return None, f"{_type_name(value)} is no number"
-    if not isinstance(value, (int, float)):
-        try:
-            value = _unwrapped(value)
-        except Exception as problem:
-            return None, f"{_type_name(value)} is no number: {_said(problem)}"
-    if isinstance(value, float):
-        return _finite_or_word(float(value)), ""
-    whole = int(value)
-    if _INT64_LEAST <= whole <= _INT64_MOST:
-        return whole, ""
     try:
-        return float(whole), ""
+        plain = value if isinstance(value, (int, float)) else _unwrapped(value)
+        number = float(plain) if isinstance(plain, float) else int(plain)
+    except Exception as problem:  # the value's own code
+        return None, f"{_type_name(value)} is no number: {_said(problem)}"
+    return _stored(number), ""
+
+
+def _stored(number: int | float) -> Number:
+    if isinstance(number, float):
+        return _finite_or_word(number)
+    if _INT64_LEAST <= number <= _INT64_MOST:
+        return number
+    try:
+        return float(number)
     except OverflowError:
-        return ("Infinity" if whole > 0 else "-Infinity"), ""
+        return "Infinity" if number > 0 else "-Infinity"
 
 
 def _unwrapped(value: Any) -> int | float:
@@ -189,8 +197,6 @@ def storable(value: Any, depth: int = 0) -> Any:
         return value
     if isinstance(value, str):
         return clean(value)
-    if isinstance(value, (int, float)):
-        return as_number(value)[0]
     if depth <= MAX_NESTING:
         if isinstance(value, Mapping):
             return {clean(key): storable(inner, depth + 1) for key, inner in value.items()}
