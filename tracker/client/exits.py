@@ -13,7 +13,7 @@ KEYBOARD_INTERRUPT = 130  # as a shell reports it
 class _Goodbye(NamedTuple):
     exit_code: int
     reason: str | None
-    written_bytes: int  # by the run when this was said
+    written_bytes: int | None  # by the run when this was said; None if nothing can come after it
 
 
 class _Watch:
@@ -36,7 +36,8 @@ def watch(written_bytes: Callable[[], int]) -> None:
 
     def excepthook(kind: type[BaseException], problem: BaseException, trace: TracebackType | None) -> None:
         code = KEYBOARD_INTERRUPT if issubclass(kind, KeyboardInterrupt) else 1
-        _watch.goodbye = _Goodbye(code, f"{kind.__name__}: {_text(problem)}"[:500], written_bytes())
+        written = None if _is_called_by_python() else written_bytes()
+        _watch.goodbye = _Goodbye(code, f"{kind.__name__}: {_text(problem)}"[:500], written)
         previous_hook(kind, problem, trace)
 
     def exit(status: Any = None, /) -> NoReturn:
@@ -51,7 +52,18 @@ def watch(written_bytes: Callable[[], int]) -> None:
 def outcome(written_bytes: int) -> tuple[int, str | None]:
     """Return the exit code and the reason of an end that is happening now."""
     said = _watch.goodbye
-    return (said.exit_code, said.reason) if said and said.written_bytes == written_bytes else (0, None)
+    return (said.exit_code, said.reason) if said and said.written_bytes in (None, written_bytes) else (0, None)
+
+
+def _is_called_by_python() -> bool:
+    """Say whether the hook has no caller: the main thread is at its end, not a script that shows an exception."""
+    if sys.flags.interactive or hasattr(sys, "ps1"):
+        return False
+    try:
+        sys._getframe(2)
+    except ValueError:
+        return True
+    return False
 
 
 def _exit_status(status: Any) -> tuple[int, str | None]:
