@@ -63,6 +63,20 @@ def test_a_caught_sys_exit_is_no_end(scripts: Scripts) -> None:
     assert scripts.event("finish")["exit_code"] == 0
 
 
+def test_an_uncaught_exception_is_the_end_whatever_is_logged_after_it(scripts: Scripts) -> None:
+    scripts.run(
+        """
+        import atexit
+        tracker.log({"a": 1})
+        atexit.register(lambda: tracker.log({"late": 1}))
+        raise KeyError("gone")
+    """,
+        exit_code=1,
+    )
+    assert scripts.event("finish")["exit_code"] == 1
+    assert len(scripts.points()) == 2
+
+
 def test_an_exception_hook_of_the_script_goes_on_working(scripts: Scripts) -> None:
     done = scripts.run(
         """
@@ -166,11 +180,53 @@ def test_a_script_that_closes_every_descriptor_goes_on_in_a_new_file(scripts: Sc
     scripts.run("""
         import os
         tracker.log({"a": 1}, step=1)
-        os.closerange(3, 100)
+        os.closerange(3, 4096)
         tracker.log({"a": 1}, step=2)
     """)
     assert sorted(step for step, _ in scripts.points()) == [1, 2]
     assert len(list(scripts.folders()[0].iterdir())) == 2
+
+
+@pytest.mark.parametrize("files", [8, 600])
+def test_nothing_is_written_into_a_file_that_has_the_number_of_ours(scripts: Scripts, files: int) -> None:
+    scripts.run(
+        """
+        import os, resource, sys
+        resource.setrlimit(resource.RLIMIT_NOFILE, (1024, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+        tracker.log({"a": 1}, step=1)
+        os.closerange(3, 1024)
+        files = [open(f"own{number}", "wb", 0) for number in range(int(os.environ["FILES"]))]
+        tracker.current_run()._look_at_s = 0  # a second later
+        tracker.log({"a": 1}, step=2)
+        assert not any(os.path.getsize(file.name) for file in files)
+    """,
+        FILES=str(files),
+        TRACKER_CAPTURE="off",
+    )
+    assert sorted(step for step, _ in scripts.points()) == [1, 2]
+
+
+def test_what_is_logged_after_the_end_was_told_stays_in_the_run(scripts: Scripts) -> None:
+    (scripts.home / "late.py").write_text("""
+import atexit
+atexit.register(lambda: (tracker.log({"late": 1}, step=2), beside.finish()))
+import sys
+import tracker
+
+class Last:
+    def __del__(self):
+        tracker.log({"later": 1}, step=3)
+
+last = Last()
+tracker.log({"a": 1}, step=1)
+beside = tracker.init(new=True)
+sys.exit(3)
+""")
+    scripts.run_file("late.py", exit_code=3)
+    assert len(scripts.folders()) == 2
+    told = [one for folder in scripts.folders() for one in scripts.messages(folder)]
+    assert sorted(one["step"] for one in told if "step" in one) == [1, 2, 3]
+    assert [one["exit_code"] for one in told if one.get("event") == "finish"] == [3, 3]
 
 
 def test_a_deleted_folder_is_made_again(scripts: Scripts) -> None:

@@ -205,7 +205,7 @@ def _finish_at_exit() -> None:
     _told_all()
     exit_code, reason = exits.outcome(_written_bytes())
     for run in _open_runs():
-        run.finish(exit_code, reason)
+        run.tell_end(exit_code, reason)
 
 
 def _forget_in_child() -> None:

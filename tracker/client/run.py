@@ -107,7 +107,7 @@ class Run:
         self.attempt = job.restart_count + 1 if job and not new else 1
         self.spool = self._place.folder
         self._is_mine = not self._place.joined  # outside Slurm only the process that began a run may end it
-        self._is_over = False
+        self._has_ended = self._is_over = False  # the end was told; it is finished with
         self._noted: set[str] = set()
         self._look_at_s = self._renew_at_s = 0.0
         self._begin_counting()
@@ -275,16 +275,22 @@ class Run:
         """Say that the script is done with this run, and close its file."""
         if self._is_over:
             return
+        self.tell_end(exit_code, reason)
         self._is_over = True
-        if self._file.fd >= 0:
-            self._tell_drops()
-            if self._is_mine or (self.cluster and not self._is_new):
-                event = {"event": "finish", "exit_code": exit_code, "reason": reason, "time": time.time()}
-                self._file.append(encode.line_of(event))  # however full the folder is
         if self._is_mine and self._env.get("TRACKER_SPOOL") == self.spool:
             del self._env["TRACKER_SPOOL"]
         self._file.close()
         self._at_end(self)
+
+    def tell_end(self, exit_code: int, reason: str | None) -> None:
+        """Say that the script is done, once. What other exit handlers and threads still log is kept in this file."""
+        if self._has_ended or self._file.fd < 0:
+            return
+        self._has_ended = True
+        self._tell_drops()
+        if self._is_mine or (self.cluster and not self._is_new):
+            event = {"event": "finish", "exit_code": exit_code, "reason": reason, "time": time.time()}
+            self._file.append(encode.line_of(event))  # however full the folder is
 
     def forked(self) -> None:
         """Become the run of a forked child, which has its own file once it logs."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import re
 from contextlib import suppress
@@ -16,6 +17,7 @@ _JOB_FOLDER = re.compile(r"(?:local\.[0-9a-f]{32}|[A-Za-z0-9_-]{1,64}\.[0-9]{1,1
 
 
 _WRITER_MOST_CHARS = 64
+_FD_LEAST = 512
 _LOCAL_KINDS = frozenset(
     b"bcachefs btrfs devtmpfs exfat ext2 ext3 ext4 f2fs jfs overlay ramfs rootfs tmpfs ufs vfat xfs zfs".split()
 )
@@ -98,7 +100,9 @@ class SpoolFile:
         make_private(folder)
         self.writer = writer
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | (0 if shared else os.O_EXCL)
-        self.fd = os.open(f"{folder}/{writer}.jsonl", flags, 0o600)
+        self.fd = _out_of_the_way(os.open(f"{folder}/{writer}.jsonl", flags, 0o600))
+        status = os.fstat(self.fd)
+        self._identity = status.st_dev, status.st_ino
         self.torn = shared and self._ends_torn()
 
     def append(self, line: bytes) -> bool:
@@ -121,17 +125,31 @@ class SpoolFile:
             status = os.fstat(self.fd)
         except OSError:
             return -1
+        if (status.st_dev, status.st_ino) != self._identity:
+            self.fd = -1  # the script closed it, and opened something of its own that has the number now
+            return -1
         return status.st_size if status.st_nlink else -1
 
     def close(self) -> None:
         """Close the file, if it is open."""
         fd, self.fd = self.fd, -1
         if fd >= 0:
-            os.close(fd)
+            with suppress(OSError):  # the script closed it already
+                os.close(fd)
 
     def _ends_torn(self) -> bool:
         size = os.fstat(self.fd).st_size
         return size > 0 and os.pread(self.fd, 1, size - 1) != b"\n"
+
+
+def _out_of_the_way(fd: int) -> int:
+    """Move a descriptor up: scripts that close all of theirs get the low numbers again for files of their own."""
+    try:
+        high = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _FD_LEAST)
+    except OSError:  # a limit of the system
+        return fd
+    os.close(fd)
+    return high
 
 
 def make_private(folder: str) -> None:
