@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from datetime import datetime, timezone
 
-from tracker.actions.read_lines import text
+from tracker.actions.read_values import text, utc
 from tracker.errors import BadInput
 from tracker.store import attempts, clusters, experiments, hook_events, runs
 from tracker.store.database import Session
@@ -102,7 +102,7 @@ def _exit(said: Mapping[str, str]) -> tuple[int, int]:
 
 def _start(said: Mapping[str, str]) -> datetime | None:
     started_s = _number(said, "SLURM_JOB_START_TIME")
-    return datetime.fromtimestamp(started_s, tz=timezone.utc) if started_s else None
+    return utc(started_s) if started_s else None
 
 
 def _restarts(said: Mapping[str, str]) -> int | None:

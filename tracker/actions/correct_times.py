@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from typing import Any
 
-from tracker.actions.read_lines import MAX_TIME_S, Lines
+from tracker.actions.read_lines import Lines
+from tracker.actions.read_values import MAX_TIME_S, utc
 from tracker.store.tables import Writer
 
 STEADY_WITHIN_US = 1_000_000
@@ -15,7 +16,7 @@ _ENDS_US = (0, MAX_TIME_S * 1_000_000)
 def corrected(at: datetime, skew: timedelta) -> datetime:
     """The moment on the server's clock; a clock that is off by years may bring nobody out of the calendar."""
     seconds = min(max(at.timestamp() + skew.total_seconds(), 0), MAX_TIME_S)
-    return datetime.fromtimestamp(seconds, tz=timezone.utc)
+    return utc(seconds)
 
 
 def settle(writer: Writer, skew: timedelta) -> bool:

@@ -6,13 +6,13 @@ import logging
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from typing import Any
 
 from tracker.actions.apply_hook import apply_hook, job_of
 from tracker.actions.correct_times import corrected
 from tracker.actions.end_beside import end_beside
-from tracker.actions.read_lines import MAX_TIME_S, text
+from tracker.actions.read_values import MAX_TIME_S, text, utc
 from tracker.actions.store_lines import run_of, store_lines
 from tracker.errors import BadInput, BadManifest, Forbidden, TrackerError
 from tracker.events import WRITER_NAME, JobFolder, decode_request, parse_hook_event
@@ -255,4 +255,4 @@ def _moment(part: Part) -> datetime:
     at = part.get("time")
     if not isinstance(at, (int, float)) or not 0 <= at <= MAX_TIME_S:
         raise BadInput("`time` is in seconds since 1970.")
-    return datetime.fromtimestamp(at, tz=timezone.utc)
+    return utc(at)

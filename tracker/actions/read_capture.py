@@ -7,6 +7,8 @@ from collections.abc import Callable
 from itertools import islice
 from typing import Any
 
+from tracker.actions.read_values import text
+
 MOST_ATTEMPTS = 1_000_000
 Read = Callable[[Any], Any]
 
@@ -24,13 +26,7 @@ def attempt_of(message: dict[str, Any]) -> int:
 
 
 def _text(most_chars: int) -> Read:
-    def read(value: Any) -> str | None:
-        if not isinstance(value, str):
-            return None
-        # Both databases take text without NUL and without halves of characters.
-        return value[:most_chars].replace("\0", "").encode("utf-8", "replace").decode() or None
-
-    return read
+    return lambda value: text(value, most_chars)
 
 
 def _commit(value: Any) -> str | None:

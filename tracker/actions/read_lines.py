@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, NamedTuple
@@ -11,17 +9,13 @@ from typing import Any, NamedTuple
 import orjson
 
 from tracker.actions.read_capture import attempt_of, read_capture
+from tracker.actions.read_values import MAX_NAME_CHARS, as_text, flattened, moment, number, text, whole
 
-MAX_NAME_CHARS = 500
-MAX_TEXT_CHARS = 20_000
-MAX_NESTING = 8
 MOST_KEYS = 2000  # params or tags of one line
 MOST_GPUS = 64  # of one line
-MAX_TIME_S = 253_402_300_799  # the end of the year 9999
 MAX_RANK = 2**31
+MAX_STEP = 2**63 - 1
 MAX_RESTARTS = 1_000_000
-_INT64 = range(-(2**63), 2**63)
-_WORDS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
 @dataclass
@@ -122,7 +116,7 @@ def _points(said: Lines, message: dict[str, Any], now_s: float) -> bool:
         column.steps.append(step)
         column.times_us.append(time_us)
         column.values.append(figure)
-    said.next_step = min(step + 1, _INT64[-1])
+    said.next_step = min(step + 1, MAX_STEP)
     return True
 
 
@@ -148,17 +142,17 @@ def _run(said: Lines, message: dict[str, Any], _now_s: float) -> bool:
 
 
 def _params(said: Lines, message: dict[str, Any], _now_s: float) -> bool:
-    params = message.get("params")
-    if isinstance(params, dict):
-        said.params.update((key, _as_text(value)) for key, value in islice(flattened(params), MOST_KEYS))
-    return isinstance(params, dict)
+    return _texts(said.params, message.get("params"))
 
 
 def _tags(said: Lines, message: dict[str, Any], _now_s: float) -> bool:
-    tags = message.get("tags")
-    if isinstance(tags, dict):
-        said.tags.update((key, _as_text(value)) for key, value in islice(flattened(tags), MOST_KEYS))
-    return isinstance(tags, dict)
+    return _texts(said.tags, message.get("tags"))
+
+
+def _texts(known: dict[str, str], told: Any) -> bool:
+    if isinstance(told, dict):
+        known.update((key, as_text(value)) for key, value in islice(flattened(told), MOST_KEYS))
+    return isinstance(told, dict)
 
 
 def _note(said: Lines, message: dict[str, Any], _now_s: float) -> bool:
@@ -205,51 +199,6 @@ _KINDS = {
 }
 
 
-def flattened(tree: dict[str, Any], prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
-    """The leaves of nested objects, each under its path `a/b`, in order."""
-    for key, value in tree.items():
-        path = f"{prefix}{clean(key)}"[:MAX_NAME_CHARS]
-        if isinstance(value, dict) and depth < MAX_NESTING:
-            yield from flattened(value, path + "/", depth + 1)
-        elif path:
-            yield path, value
-
-
-def clean(words: str) -> str:
-    """Text that both databases can keep: without NUL bytes and halves of characters."""
-    return words.replace("\0", "").encode("utf-8", "replace").decode()
-
-
-def text(value: Any, most_chars: int = MAX_TEXT_CHARS) -> str | None:
-    """A text no longer than that; None for what is no text or empty."""
-    return clean(value)[:most_chars] or None if isinstance(value, str) else None
-
-
-def _as_text(value: Any) -> str:
-    plain = value if isinstance(value, str) else orjson.dumps(value).decode()
-    return clean(plain)[:MAX_TEXT_CHARS]
-
-
-def number(value: Any) -> float | None:
-    """A number, or what one of the three words means; None for anything else."""
-    if isinstance(value, (int, float)):
-        return float(value)
-    return _WORDS.get(value) if isinstance(value, str) else None
-
-
-def whole(value: Any) -> int | None:
-    """A whole number of 64 bits; None for anything else."""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return value if type(value) is int and value in _INT64 else None
-
-
 def _count(value: Any, most: int) -> int | None:
     figure = whole(value)
     return figure if figure is not None and 0 <= figure <= most else None
-
-
-def moment(message: dict[str, Any], now_s: float) -> float:
-    """The line's time in seconds since 1970; now if it tells none."""
-    at = message.get("time")
-    return float(at) if isinstance(at, (int, float)) and 0 <= at <= MAX_TIME_S else now_s

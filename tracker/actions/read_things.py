@@ -6,12 +6,11 @@ import base64
 import binascii
 import math
 import re
-from datetime import datetime, timezone
 from typing import Any
 
 import orjson
 
-from tracker.actions.read_lines import MAX_NAME_CHARS, clean, moment, number, text, whole
+from tracker.actions.read_values import MAX_NAME_CHARS, clean, moment, number, text, utc, whole
 from tracker.store.media import image_type
 
 MAX_PATH_CHARS = 4096
@@ -40,8 +39,8 @@ def read_artifact(message: dict[str, Any], now_s: float) -> dict[str, Any]:
         "name": name,
         "path": path,
         "size_bytes": _count(message.get("size_bytes")) or 0,
-        "modified_at": None if mtime is None else _utc(moment({"time": mtime}, now_s)),
-        "logged_at": _utc(moment(message, now_s)),
+        "modified_at": None if mtime is None else utc(moment({"time": mtime}, now_s)),
+        "logged_at": utc(moment(message, now_s)),
         "step": whole(message.get("step")),
         "sha256": _digest(message.get("sha256")),
         "copied_to": text(message.get("copied_to"), 1000),
@@ -49,10 +48,6 @@ def read_artifact(message: dict[str, Any], now_s: float) -> dict[str, Any]:
         "file_count": _count(message.get("file_count")),
         "files": _files(message.get("files")),
     }
-
-
-def _utc(time_s: float) -> datetime:
-    return datetime.fromtimestamp(time_s, tz=timezone.utc)
 
 
 def _count(value: Any) -> int | None:
@@ -85,7 +80,7 @@ def read_medium(message: dict[str, Any], now_s: float, last_step: int) -> dict[s
         "kind": kind,
         "name": name,
         "step": last_step if step is None else step,
-        "logged_at": _utc(moment(message, now_s)),
+        "logged_at": utc(moment(message, now_s)),
         "content_type": content_type,
         "content": content,
     }

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
+from typing import Any
 
 from tracker.actions.correct_times import correct, note, settle
 from tracker.actions.read_lines import Lines, read_lines
+from tracker.actions.read_values import utc
 from tracker.actions.store_things import store_things
 from tracker.errors import BadInput
 from tracker.events import MAX_LINE_BYTES, JobFolder, run_of_writer
@@ -125,7 +127,7 @@ def _apply(session: Session, run: Run, writer: Writer, said: Lines, now: datetim
         runs.changes(run, experiment_id=experiments.named(session, said.experiment, now).id)
     runs.changes(run, name=said.name, updated_at=now)
     for gpu in said.gpus:
-        said_at = datetime.fromtimestamp(gpu.said_s, tz=timezone.utc)
+        said_at = utc(gpu.said_s)
         attempts.name_gpu(session, run.id, writer.node, gpu.index, said_at, uuid=gpu.uuid, type=gpu.type)
     if said.finish and run.cluster is None:
         _finish(run, said.finish)
@@ -134,14 +136,14 @@ def _apply(session: Session, run: Run, writer: Writer, said: Lines, now: datetim
 def _describe(run: Run, said: Lines) -> None:
     """Say of a run outside Slurm what only its script knows."""
     header = said.header
-    started_at = datetime.fromtimestamp(header["time"], tz=timezone.utc)
+    started_at = utc(header["time"])
     runs.changes(run, started_at=run.started_at or started_at, work_dir=header["cwd"], command=header["argv"])
     runs.changes(run, name=run.name or _script(header["argv"]))
 
 
 def _keep_capture(session: Session, run: Run, writer: Writer, said: Lines) -> None:
     assert said.capture is not None
-    captured_at = datetime.fromtimestamp(said.capture["time"], tz=timezone.utc)
+    captured_at = utc(said.capture["time"])
     kept = captures.keep(
         session, run.id, writer.name, captured_at=captured_at, attempt=said.capture["attempt"],
         content=said.capture["content"],
@@ -154,10 +156,10 @@ def _script(argv: str | None) -> str | None:
     return argv.split()[0].rsplit("/", 1)[-1] if argv and argv.split() else None
 
 
-def _finish(run: Run, finish: dict[str, object]) -> None:
+def _finish(run: Run, finish: dict[str, Any]) -> None:
     """End a run outside Slurm, where nobody knows better than the script itself."""
     exit_code = finish["exit_code"] or 0
-    ended_at = datetime.fromtimestamp(float(str(finish["time"])), tz=timezone.utc)
+    ended_at = utc(finish["time"])
     state = "COMPLETED" if exit_code == 0 else "FAILED"
     runs.changes(
         run, state=state, state_source="client", exit_code=exit_code, ended_at=ended_at, reason=finish["reason"]

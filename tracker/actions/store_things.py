@@ -7,8 +7,9 @@ from datetime import timedelta
 from typing import Any
 
 from tracker.actions.correct_times import corrected
-from tracker.actions.read_lines import MAX_NAME_CHARS, Thing, text
+from tracker.actions.read_lines import Thing
 from tracker.actions.read_things import BadLine, read_artifact, read_medium
+from tracker.actions.read_values import MAX_NAME_CHARS, text
 from tracker.store import artifacts, media
 from tracker.store.database import Session
 from tracker.store.tables import Writer
