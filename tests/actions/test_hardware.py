@@ -44,6 +44,15 @@ def test_the_agent_tells_what_the_gpus_of_an_attempt_are(db: Database) -> None:
     assert gpus(db) == [(1, "n1", 0, None, None), (1, "n1", 2, "GPU-b", "H200")]
 
 
+def test_the_gpus_of_a_node_whose_clock_is_behind_are_known(db: Database) -> None:
+    its_s = time.time() - 3600
+    agent = Agent(db, skew_s=3600)
+    agent.send(hook("prolog", 12, at=its_s - 5, SLURMD_NODENAME="n1", SLURM_JOB_GPUS="0"))
+    told = named({"index": 0, "uuid": "GPU-a", "name": "T4"}, at=its_s)
+    agent.send(lines("dev.12", {**MACHINE, "time": its_s}, told, writer="machine-n1-1"))
+    assert gpus(db) == [(1, "n1", 0, "GPU-a", "T4")]
+
+
 def test_each_attempt_has_its_own_gpus(db: Database) -> None:
     now_s = time.time()
     agent = Agent(db)

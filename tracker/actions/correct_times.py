@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -38,7 +39,8 @@ def correct(said: Lines, skew_us: int) -> None:
     told: tuple[dict[str, Any] | None, ...] = (said.header, said.capture, said.finish)
     for one in told:
         if one:
-            one["time"] = _within(round(one["time"] * 1_000_000) + skew_us) / 1_000_000
+            one["time"] = _corrected_s(one["time"], skew_us)
+    said.gpus = [replace(gpu, said_s=_corrected_s(gpu.said_s, skew_us)) for gpu in said.gpus]
 
 
 def note(node: str, skew: timedelta) -> dict[str, str]:
@@ -49,6 +51,10 @@ def note(node: str, skew: timedelta) -> dict[str, str]:
 def behind_or_ahead(skew: timedelta) -> str:
     """How far a clock is off, in words."""
     return f"{abs(skew).total_seconds():.0f} s {'behind' if skew > timedelta(0) else 'ahead'}"
+
+
+def _corrected_s(time_s: float, skew_us: int) -> float:
+    return _within(round(time_s * 1_000_000) + skew_us) / 1_000_000
 
 
 def _within(time_us: int) -> int:
