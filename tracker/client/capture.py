@@ -24,6 +24,7 @@ MOST_IN_FOLDER = 5000
 MOST_PROCESSES = 3000
 MOST_ANCESTORS = 32
 _SCRIPT = "/slurm_script"
+_LEFT_OUT_FIRST = ("diff", "packages", "script", "env", "modules", "argv")  # where all together is too long
 _Finder = Callable[[Mapping[str, str], Pace], Any]
 _DISTRIBUTION = re.compile(
     r"([A-Za-z0-9][A-Za-z0-9._]*)(?:-([A-Za-z0-9][A-Za-z0-9.!+_]*))?(?:-py[0-9.]+)?\.(?:dist-info|egg-info|egg-link|egg)\Z"
@@ -38,17 +39,16 @@ def line(env: Mapping[str, str], code_folders: list[str], pace: Pace) -> bytes:
     The repository of the first of `code_folders` that lies in one is the code's.
     """
     event = facts(env, code_folders, pace)
-    for too_long in (None, "diff", "packages", "script", "env", "modules", "argv"):
-        git_facts = event.get("git") or {}
-        if too_long == "diff" and git_facts.pop("diff", None) is None:
-            continue
-        if too_long and too_long != "diff" and event.pop(too_long, None) is None:
-            continue
-        if too_long:
-            event["notes"] = [*event.get("notes", []), f"{too_long} is left out: all together was too long"]
-        told = encode.line_of(event)
+    told = encode.line_of(event)
+    for name in _LEFT_OUT_FIRST:
         if len(told) <= encode.MAX_LINE_BYTES:
             return told
+        holder = event.get("git", {}) if name == "diff" else event
+        if holder.pop(name, None) is not None:
+            event["notes"] = [*event.get("notes", []), f"{name} is left out: all together was too long"]
+            told = encode.line_of(event)
+    if len(told) <= encode.MAX_LINE_BYTES:
+        return told
     return encode.line_of({"event": "capture", "time": event["time"], "notes": ["what was found is too long"]})
 
 
