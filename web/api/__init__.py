@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from flask import Blueprint, Flask
 
-from web.api import artifacts, captures, cluster, experiments, ingest, media, runs
+from web.api import artifacts, captures, cluster, experiments, ingest, media, output, runs, series
 
 
 def install(app: Flask) -> None:
     """Put the API into the application."""
     api = Blueprint("api", __name__, url_prefix="/api/v1")
-    of_runs = (runs.runs, artifacts.artifacts, captures.captures, media.media)
+    of_runs = (runs.runs, series.series, output.output, artifacts.artifacts, captures.captures, media.media)
     for part in (experiments.experiments, *of_runs, cluster.cluster, ingest.ingest):
         api.register_blueprint(part)
     app.register_blueprint(api)

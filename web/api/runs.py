@@ -1,20 +1,19 @@
-"""Runs, their series and their output."""
+"""Runs."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, Response
+from flask import Blueprint
 from flask.typing import ResponseReturnValue
 
 from tracker.errors import Conflict
 from tracker.states import LIVE_STATES
-from tracker.store import charts, logs, params
+from tracker.store import params
 from tracker.store import runs as store
 from tracker.store.search import language
-from tracker.terminal import plain
 from web.api.exchange import answer, read_body, read_query
-from web.api.models import Chart, LogEnd, LogQuery, NoQuery, Run, RunChange, RunList, RunsQuery, SeriesQuery
+from web.api.models import NoQuery, Run, RunChange, RunList, RunsQuery
 from web.context import db, now, viewer
 
 runs = Blueprint("runs", __name__, url_prefix="/runs")
@@ -73,28 +72,3 @@ def remove(ident: str) -> ResponseReturnValue:
             raise Conflict(f"This run is {run.state}; it can be deleted when it has ended.")
         store.remove(run, now())
     return "", 204
-
-
-@runs.get("/<run:ident>/series")
-def one_series(ident: str) -> ResponseReturnValue:
-    """One metric for a chart."""
-    asked = read_query(SeriesQuery)
-    with db().read() as session:
-        run = store.get(session, viewer(), ident)
-        found = charts.read(
-            session, run.id, asked.metric, x=asked.x, max_points=asked.max_points, rank=asked.rank,
-            attempts=asked.attempts,
-        )  # fmt: skip
-    return answer(Chart.of(asked.metric, found))
-
-
-@runs.get("/<run:ident>/log")
-def log(ident: str) -> ResponseReturnValue:
-    """The end of an output stream."""
-    asked = read_query(LogQuery)
-    with db().read() as session:
-        run = store.get(session, viewer(), ident)
-        found = logs.tail(session, run.id, asked.stream, asked.tail)
-    if asked.format == "text":
-        return Response(plain(found.text), content_type="text/plain; charset=utf-8")
-    return answer(LogEnd.of(found))
