@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 from typing import Any, Iterable, NamedTuple
 
 from tracker.client.identity import process_identity
+from tracker.client.past import objects
 
 ENDS_BYTES = 64 * 1024
 
@@ -25,15 +25,15 @@ def is_over(ends: Iterable[tuple[bytes, bytes]]) -> bool:
     """
     writers: list[dict[str, Any]] = []
     for first, last in ends:
-        if any(line.get("event") == "finish" for line in _objects(last.splitlines()[-20:])):
+        if any(line.get("event") == "finish" for line in objects(last.splitlines()[-20:])):
             return False
-        writers += [line for line in _objects(first.splitlines()[:1]) if line.get("event") == "writer"]
+        writers += [line for line in objects(first.splitlines()[:1]) if line.get("event") == "writer"]
     return bool(writers) and all(_is_dead(writer) for writer in writers)
 
 
 def script_of(first_line: bytes) -> Script | None:
     """Return who writes a file, given its first line; None if that is nobody alive on this machine."""
-    for writer in _objects([first_line]):
+    for writer in objects([first_line]):
         pid, process = writer.get("pid"), writer.get("process")
         on_this_machine = writer.get("event") == "writer" and writer.get("host") == os.uname().nodename
         if on_this_machine and type(pid) is int and isinstance(process, str) and process_identity(pid) == process:
@@ -54,13 +54,3 @@ def _is_dead(writer: dict[str, Any]) -> bool:
     if place.partition("/")[0] != own_place.partition("/")[0]:
         return False  # in a container its process ids are not ours
     return process_identity(pid) != process
-
-
-def _objects(lines: Iterable[bytes]) -> Iterable[dict[str, Any]]:
-    for line in lines:
-        try:
-            message = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(message, dict):
-            yield message

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import stat
-from typing import Any, Iterator
+from typing import Any, Iterable, Iterator
 
 _HEAD_BYTES = 32 * 1024
 _TAIL_BYTES = 64 * 1024
@@ -47,11 +47,11 @@ def last_step(folder: str, restart_count: int, rank: int) -> int | None:
     """Return the step that this rank logged last before this attempt, as far as its files lie here; else None."""
     for path in _newest(folder):
         try:
-            header = next(_objects(_piece(path, 0, _HEAD_BYTES)), {})
+            header = next(objects(_piece(path, 0, _HEAD_BYTES).splitlines()), {})
             count = header.get("restart_count")
             if header.get("rank", 0) != rank or type(count) is not int or count >= restart_count:
                 continue
-            lines = _objects(_piece(path, max(0, os.stat(path).st_size - _TAIL_BYTES), _TAIL_BYTES))
+            lines = objects(_piece(path, max(0, os.stat(path).st_size - _TAIL_BYTES), _TAIL_BYTES).splitlines())
             steps = [line["step"] for line in lines if "metrics" in line and type(line.get("step")) is int]
         except OSError:
             continue
@@ -85,9 +85,9 @@ def _piece(path: str, offset: int, most_bytes: int) -> bytes:
         os.close(file)
 
 
-def _objects(raw: bytes) -> Iterator[dict[str, Any]]:
-    """Yield the objects among these lines; the first and the last may be cut."""
-    for line in raw.splitlines():
+def objects(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    """Yield the JSON objects among these lines; the first and the last may be cut."""
+    for line in lines:
         try:
             message = json.loads(line)
         except (ValueError, RecursionError):
