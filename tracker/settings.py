@@ -66,7 +66,6 @@ class Settings:
     log_tail_bytes: int = _setting(
         1048576, "Bytes of each output stream of a job that are kept, the last ones.", least=1024
     )
-
     sample_every_s: int = _setting(
         15,
         "Seconds between two samples of what scripts use of the machine of `tracker up`, up to 3600; 0: none.",

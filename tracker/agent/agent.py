@@ -97,9 +97,8 @@ class Agent:
             return False
         answer = self._send(parts, announced)
         self._asked_s = time.monotonic()
-        if (
-            sum(len(part.content) for part in parts) >= self._room_bytes // 2
-        ):  # a small one tells nothing about large ones
+        sent_bytes = sum(len(part.content) for part in parts)
+        if sent_bytes >= self._room_bytes // 2:  # a small request tells nothing about large ones
             self._room_bytes = min(MOST_PARTS_BYTES, self._room_bytes * 5 // 4)
         both = zip(parts, answer["parts"])
         settled_events = sum(self._took(part, said if isinstance(said, dict) else {}) for part, said in both)

@@ -1,7 +1,7 @@
 """The command `tracker`: the door to both wings.
 
-Commands that run inside jobs and on nodes (`log`, `agent`) need the standard library only, so they are dispatched
-before click is imported.
+Commands that run inside jobs and on nodes (`log`, `agent`, `sync`) need the standard library only, so they are
+dispatched before click is imported.
 """
 
 from __future__ import annotations

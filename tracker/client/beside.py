@@ -27,8 +27,8 @@ class Teller(Protocol):
     def known_step(self) -> int | None:
         """Return the step logged last, as far as that is known without waiting."""
 
-    def tell(self, message: Mapping[str, Any]) -> None:
-        """Write a line."""
+    def tell(self, event: Mapping[str, Any]) -> None:
+        """Append an event of docs/spool.md."""
 
     def note(self, key: str, reason: str) -> None:
         """Say what could not be stored, and why."""
