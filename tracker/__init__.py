@@ -58,8 +58,13 @@ def __getattr__(name: str) -> Any:
         from tracker.client.reading import Api  # noqa: PLC0415
 
         return Api
-    from tracker.client import api  # noqa: PLC0415
-
+    try:
+        from tracker.client import api  # noqa: PLC0415
+    except (
+        OSError
+    ) as problem:  # no descriptor is left, or the file system with our modules is away: the next call tries
+        _say(f"{name}: nothing is kept: {problem}")
+        return _nothing
     value = getattr(api, name, _nothing)
     if value is not _nothing:
         globals()[name] = value
@@ -68,6 +73,20 @@ def __getattr__(name: str) -> Any:
 
 def _nothing(*_arguments: Any, **_named: Any) -> None:
     """Stand in for a function while a signal handler runs in the midst of the import above."""
+
+
+def _say(message: str) -> None:
+    import sys  # noqa: PLC0415
+
+    if message not in _said:
+        _said.add(message)
+        try:  # noqa: SIM105  # nothing can be loaded now
+            sys.stderr.write(f"tracker: {message}\n")
+        except Exception:  # a closed stderr must not end a training
+            pass
+
+
+_said: set[str] = set()
 
 
 def __dir__() -> list[str]:

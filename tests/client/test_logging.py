@@ -200,6 +200,24 @@ def test_importing_tracker_loads_the_standard_library_only(scripts: Scripts) -> 
     assert own == "['agent', 'client', 'errors', 'events']"
 
 
+def test_where_no_descriptor_is_left_nothing_raises_and_later_calls_are_kept(scripts: Scripts) -> None:
+    done = scripts.run("""
+        import resource
+        resource.setrlimit(resource.RLIMIT_NOFILE, (30, 30))
+        taken = []
+        try:
+            while True: taken.append(open("/dev/null"))
+        except OSError:
+            pass
+        for step in range(3): tracker.log({"a": 1}, step)
+        tracker.log_params({"x": 1})
+        for file in taken: file.close()
+        tracker.log({"a": 1}, step=3)
+    """)
+    assert [step for step, _ in scripts.points()] == [3]
+    assert done.stderr.count("tracker: log: nothing is kept") == 1
+
+
 def test_tracker_itself_is_one_small_file(scripts: Scripts) -> None:
     done = scripts.run("import sys; print([name for name in sys.modules if name.startswith('tracker')])")
     assert done.stdout.strip() == "['tracker']"

@@ -140,9 +140,12 @@ def on_signal(fn: Handler, signum: int | None = None) -> Handler:
     does not happen. It must be called in the main thread; else it says so and does nothing. What `fn` raises becomes a
     note of the run.
     """
-    from tracker.client import signals  # noqa: PLC0415  # `signal` takes 2 ms to load, and few need it
+    try:
+        from tracker.client import signals  # noqa: PLC0415  # `signal` takes 2 ms to load, and few need it
 
-    signals.call_on(fn, signals.OF_AN_END if signum is None else [signum], _attached_note)
+        signals.call_on(fn, signals.OF_AN_END if signum is None else [signum], _attached_note)
+    except OSError as problem:  # no descriptor is left to load it with
+        _attached_note("on_signal", str(problem))
     return fn
 
 
