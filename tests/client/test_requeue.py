@@ -44,7 +44,10 @@ def test_steps_that_are_left_out_count_on_after_a_requeue(scripts: Scripts) -> N
     assert done.stdout.split() == ["2", "43"]
 
 
-@pytest.mark.parametrize("odd", ["", "[]", '{"last_step": "x"}', '{"last_step": 1e999}', "{" * 100_000, None])
+_HUGE = f'{{"last_step": {"9" * 400}, "ends_at": {"9" * 400}}}'
+
+
+@pytest.mark.parametrize("odd", ["", "[]", '{"last_step": "x"}', '{"last_step": 1e999}', _HUGE, "{" * 100_000, None])
 def test_on_another_node_the_agent_tells_it_or_nobody(scripts: Scripts, odd: str | None) -> None:
     folder = tell(scripts, last_step=70, attempt=2)
     assert scripts.run(LAST, **AGAIN).stdout.split() == ["2", "70"]
@@ -54,6 +57,7 @@ def test_on_another_node_the_agent_tells_it_or_nobody(scripts: Scripts, odd: str
     began_s = time.monotonic()
     assert scripts.run(LAST, **AGAIN).stdout.split() == ["2", "None"]
     assert time.monotonic() - began_s < 30
+    assert scripts.run("print(tracker.time_left())", **AGAIN).stdout.split() == ["None"]
 
 
 def test_what_was_told_to_an_earlier_attempt_is_waited_out(scripts: Scripts) -> None:

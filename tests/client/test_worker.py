@@ -78,6 +78,23 @@ print(taken.index(False) in (1000, 1001), taken[-1])
     assert "1000 pieces" in scripts.event("note")["reason"]
 
 
+def test_where_no_thread_can_be_started_the_end_waits_for_none(scripts: Scripts) -> None:
+    done = scripts.run(
+        """
+        import threading, time
+        from tracker.client import worker
+        def refuse(thread): raise RuntimeError("can't start new thread")
+        threading.Thread.start = refuse
+        tracker.log({"a": 1})
+        worker.later(print, "work")
+        began_s = time.monotonic()
+        tracker.finish()
+        print(time.monotonic() - began_s < 1)
+    """
+    )
+    assert done.stdout.split() == ["True"]
+
+
 def test_a_hanging_job_holds_no_process_for_long_and_is_told(scripts: Scripts) -> None:
     began_s = time.monotonic()
     run(

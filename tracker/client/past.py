@@ -14,6 +14,7 @@ _HEAD_BYTES = 32 * 1024
 _TAIL_BYTES = 64 * 1024
 _MOST_ENTRIES = 5000
 _MOST_FILES = 64
+_MOST_TOLD = 2**63
 
 
 def told(folder: str) -> dict[str, Any]:
@@ -34,7 +35,7 @@ def told_number(folder: str, attempt: int, key: str) -> int | float | None:
     """Return a number that the agent was told for this attempt; None if it is not known, or an earlier attempt's."""
     said = told(folder)
     value = said.get(key)
-    is_number = isinstance(value, (int, float)) and type(value) is not bool and value - value == 0
+    is_number = isinstance(value, (int, float)) and type(value) is not bool and -_MOST_TOLD < value < _MOST_TOLD
     return value if is_number and _is_of(said, attempt) else None
 
 

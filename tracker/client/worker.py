@@ -55,7 +55,8 @@ class _Worker:
         done = threading.Lock()
         done.acquire()
         self._queue.put(_Work(done.release, "drain"))
-        self._is_started("drain")
+        if not self._is_started("drain"):
+            return False  # nobody does it, however long we wait
         began_s = time.monotonic()
         self.is_awaited = True
         in_time = self._exit_left_s > 0 and done.acquire(timeout=self._exit_left_s)
