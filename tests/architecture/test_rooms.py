@@ -8,6 +8,8 @@ import zipfile
 from pathlib import Path
 
 from tests.conftest import ROOT
+from tracker import events
+from tracker.client import encode
 
 JOB_SIDE = ("tracker", "tracker.client", "tracker.client.shell", "tracker.agent.main")
 
@@ -62,3 +64,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(tmp_path: Path) -> None:
     assert any(name.startswith("web/static/vendor/") for name in names), (
         "run ./run setup: the page's scripts are missing"
     )
+
+
+def test_both_wings_mean_the_same_longest_line() -> None:
+    assert encode.MAX_LINE_BYTES == events.MAX_LINE_BYTES  # the client loads as little as it can, so it says it again

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 from markupsafe import Markup
 
+from tests.conftest import ROOT
 from tracker.terminal import plain
 from web.text import harmless, shorten
 
@@ -38,3 +41,12 @@ def test_a_progress_bar_shows_its_last_state() -> None:
 def test_a_huge_unended_code_takes_no_time() -> None:
     assert len(plain("\x1b]" * 100_000)) <= 200_000
     assert len(plain("\x1b[" + ";" * 200_000)) <= 200_002
+
+
+def test_the_scripts_of_the_page_show_the_same_characters_as_the_server() -> None:
+    script = (ROOT / "web/static/js/tables.js").read_text()
+    found = re.search(r"UNSEEN = /(\[.*\])/gu", script)
+    assert found is not None
+    of_script = re.compile(re.sub(r"\\u\{(\w+)\}", lambda code: f"\\U{int(code[1], 16):08x}", found[1]))
+    for code in (*range(0xD800), *range(0xE000, 0x1_0000), *range(0xE_0000, 0xE_0100)):
+        assert bool(of_script.match(chr(code))) == (harmless(chr(code)) != chr(code)), hex(code)
