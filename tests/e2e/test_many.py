@@ -27,7 +27,7 @@ def count_of(site: Site, job: int, metric: str) -> int:
 def test_an_array_that_starts_at_once_on_one_experiment(site: Site) -> None:
     task = "int(os.environ['SLURM_ARRAY_TASK_ID'])"
     code = f"import os, tracker; tracker.init(experiment='crowd'); tracker.log({{'task': {task}}})"
-    job = site.sbatch(f'exec python -c "{code}"', f"--array=0-{TASKS - 1}", "--mem=20M", "--output=/dev/null")
+    job = site.sbatch(f'exec python -c "{code}"', f"--array=0-{TASKS - 1}", "--mem=40M", "--output=/dev/null")
 
     def are_completed() -> bool:
         found = runs_of(site, "crowd")
