@@ -150,3 +150,21 @@ if __name__ == "__main__":
         assert pids <= {lines[0]["pid"]}
     ends = [line for lines in files for line in lines if line.get("event") == "finish"]
     assert [end["exit_code"] for end in ends] == [0]
+
+
+def test_the_next_run_and_the_jobs_own_lie_where_the_first_did(scripts: Scripts, tmp_path: Path) -> None:
+    folder = tmp_path / "spool" / "jobs" / "dev.12"
+    folder.mkdir(parents=True)
+    scripts.run(
+        """
+for number in range(3):
+    run = tracker.init(new=True)
+    run.log({"x": number})
+    run.finish()
+tracker.log({"own": 1})
+""",
+        **JOB,
+        TRACKER_SPOOL=str(folder),
+    )
+    assert len(list(folder.glob("run_*.jsonl"))) == 3
+    assert len(list(folder.glob("*.jsonl"))) == 4

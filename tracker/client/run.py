@@ -277,7 +277,7 @@ class Run:
             return
         self.tell_end(exit_code, reason)
         self._is_over = True
-        if self._is_mine and self._env.get("TRACKER_SPOOL") == self.spool:
+        if self._is_mine and not self._is_new and self._env.get("TRACKER_SPOOL") == self.spool:
             del self._env["TRACKER_SPOOL"]
         self._file.close()
         self._at_end(self)
