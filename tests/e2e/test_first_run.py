@@ -86,14 +86,16 @@ def test_submit_makes_a_job_from_a_template(site: Site) -> None:
     assert "#SBATCH --gres=gpu:1" in dry.stdout
     submitted = site.cluster.run_as("alice", [*words, "--", "python", "train.py", "--lr", "0.1"])
     assert submitted.returncode == 0, submitted.stderr
-    run = site.await_truth(submitted.stdout.split()[-1])
+    job = submitted.stdout.split()[-1]
+    assert site.await_truth(job)["state"] == "COMPLETED"
+    wait_until(lambda: (site.run(job) or {})["summary"], what="what the script logged")
+    run = site.run(job) or {}
     assert (run["state"], run["experiment"], run["name"], run["params"]) == (
         "COMPLETED",
         "mnist",
         "train",
         {"lr": "0.1"},
     )
-    wait_until(lambda: (site.run(run["job_id"]) or {})["summary"])
 
 
 def test_a_script_that_is_not_there_is_told_before_submission(site: Site) -> None:
