@@ -10,7 +10,8 @@ import pytest
 
 from tests.agent_side import ADMIN, Agent, hook, lines, points
 from tracker.actions.apply_queue import apply_queue
-from tracker.actions.reconcile import reconcile, register_ended
+from tracker.actions.join_tasks import join_tasks
+from tracker.actions.reconcile import reconcile, register_ended, tasks_of
 from tracker.slurm.accounting import Record
 from tracker.slurm.queue import QueuedJob
 from tracker.store import params, runs
@@ -89,6 +90,7 @@ class Story:
 
     def accounting(self, *records: Record, live: frozenset[tuple[int, int | None]] = frozenset()) -> None:
         with self.db.write() as session:
+            join_tasks(session, "dev", tasks_of(records))
             due = runs.by_ids(session, runs.due(session, "dev", 100))
             reconcile(session, due, records, set(live), at(1000))
 
@@ -213,16 +215,52 @@ def test_a_reused_job_id_is_another_run(story: Story) -> None:
     assert [(run.user, run.state) for run in story.runs()] == [("bob", "FAILED"), ("alice", "COMPLETED")]
 
 
+TASK = {"array_job_id": 10, "array_task_id": 3}
+TASK_RECORD = replace(RECORD, array_job_id=10, array_task_ids=(3,))
+
+
 def test_a_hook_s_run_and_an_array_s_waiting_task_become_one(story: Story) -> None:
-    task = replace(JOB, job_id=None, array_job_id=10, array_task_id=3)
-    story.queue(task)
+    story.queue(replace(JOB, job_id=None, **TASK))
     waiting = story.run()
     story.hooks(prolog(), lines("dev.12", *points(3)))
     assert len(story.runs()) == 2  # the hook knows the task's own id only
-    story.queue(replace(RUNNING, array_job_id=10, array_task_id=3))
+    story.queue(replace(RUNNING, **TASK))
     run = story.run()
     assert (run.id, run.job_id, run.state, run.summary[0].count) == (waiting.id, 12, "RUNNING", 3)
     assert [gpu.index for gpu in run.attempts[0].gpus] == [0]
+
+
+@pytest.mark.parametrize("told_first", ["accounting", "queue"])
+def test_a_task_that_starts_and_ends_between_two_looks_at_the_queue_is_one_run(story: Story, told_first: str) -> None:
+    story.queue(replace(JOB, job_id=None, **TASK))
+    waiting = story.run()
+    story.hooks(prolog(), lines("dev.12", *points(3)), epilog())
+    if told_first == "accounting":
+        story.accounting(TASK_RECORD)
+    story.queue(replace(DONE, **TASK))
+    story.accounting(TASK_RECORD)
+    run = story.run()
+    assert (run.id, run.job_id, run.array_task_id, run.state_source) == (waiting.id, 12, 3, "accounting")
+    assert (run.state, run.summary[0].count, run.accounting_due) == ("COMPLETED", 3, False)
+
+
+def test_two_runs_of_a_task_that_an_older_server_left_become_one(story: Story) -> None:
+    story.queue(replace(JOB, job_id=None, **TASK))
+    story.hooks(prolog())
+    with story.db.write() as session:
+        (started,) = (run for run in runs.of_cluster(session, "dev", [12]))
+        runs.changes(started, **TASK, submitted_at=at(0), state="COMPLETED", state_source="accounting", ended_at=at(20))
+    story.queue(replace(DONE, **TASK))
+    assert (story.run().state, story.run().job_id) == ("COMPLETED", 12)
+
+
+def test_a_task_of_an_array_whose_id_is_used_again_stays_its_own_run(story: Story) -> None:
+    story.queue(replace(JOB, job_id=None, **TASK))
+    with story.db.write() as session:
+        runs.changes(*runs.of_cluster(session, "dev", [], [10]), state="CANCELLED", state_source="accounting")
+    story.hooks(prolog(5010))
+    story.queue(replace(RUNNING, submitted_at=at(5000), started_at=at(5010), **TASK))
+    assert [(run.job_id, run.state) for run in story.runs()] == [(12, "RUNNING"), (None, "CANCELLED")]
 
 
 def test_jobs_that_ended_unseen_are_found_in_accounting_once(story: Story) -> None:

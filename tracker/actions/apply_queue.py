@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any
 
 from tracker.actions import comments
+from tracker.actions.join_tasks import ArrayTask, join_tasks
 from tracker.slurm.queue import QueuedJob
 from tracker.states import FINAL_STATES
 from tracker.store import attempts, experiments, logs, runs
 from tracker.store.database import Session
 from tracker.store.tables import Attempt, Run
 
-_FACTS_OF_HOOKS = (
-    "job_id", "name", "state", "state_source", "started_at", "ended_at", "exit_code", "signal", "accounting_due",
-)  # fmt: skip
 _SAME = timedelta(seconds=1)
 
 
@@ -23,6 +20,7 @@ def apply_queue(session: Session, cluster: str, jobs: Sequence[QueuedJob], now: 
     """Bring the runs of these jobs to what the controller says."""
     jobs = [job for job in jobs if not job.het_job_id or job.het_job_id == job.job_id]  # a het job is its leader
     runs.reserve(session, {(cluster, job.job_id) for job in jobs if job.job_id})
+    join_tasks(session, cluster, map(_task, filter(_is_task, jobs)))
     known = _Known(
         runs.of_cluster(
             session,
@@ -32,7 +30,6 @@ def apply_queue(session: Session, cluster: str, jobs: Sequence[QueuedJob], now: 
             (job.array_task_id for job in jobs if job.array_task_id is not None),
         )
     )
-    known.join(session, jobs)
     for job in jobs:
         run = known.run_of(job)
         if run is None:
@@ -56,39 +53,23 @@ class _Known:
         if run.array_job_id is not None and run.array_task_id is not None:
             self._of_task.setdefault((run.array_job_id, run.array_task_id), []).append(run)
 
-    def join(self, session: Session, jobs: Sequence[QueuedJob]) -> None:
-        """Make one run of two: a hook may have made one for an array's task under the job id that it got."""
-        twins: list[tuple[Run, Run]] = []
-        for by_id, task in map(self._both, jobs):
-            if by_id is not None and task is not None and by_id is not task:
-                twins.append((by_id, task))
-        facts = [_facts(by_id) for by_id, _ in twins]
-        runs.absorb(session, twins)
-        for (_, task), told in zip(twins, facts, strict=True):
-            runs.changes(task, **told)
-            self._of_job[task.job_id or 0] = [task]
-
     def run_of(self, job: QueuedJob) -> Run | None:
         """The run of a job; None if there is none yet."""
-        by_id, task = self._both(job)
-        return task or by_id
-
-    def _both(self, job: QueuedJob) -> tuple[Run | None, Run | None]:
-        """The run with the job's id, and that of the array's task."""
         by_id = _same(self._of_job.get(job.job_id or 0, []), job)
         if job.array_job_id is None or job.array_task_id is None:
-            return by_id, None
+            return by_id
         if by_id is not None and by_id.array_task_id not in (None, job.array_task_id):
             by_id = None  # the array's own id, which another task of it had taken
-        return by_id, _same(self._of_task.get((job.array_job_id, job.array_task_id), []), job)
+        return by_id or _same(self._of_task.get((job.array_job_id, job.array_task_id), []), job)
 
 
-def _facts(run: Run) -> dict[str, Any]:
-    """What a hook's run knows better than the one that the queue told of."""
-    facts = {fact: getattr(run, fact) for fact in _FACTS_OF_HOOKS}
-    if run.experiment.name != experiments.DEFAULT:
-        facts["experiment_id"] = run.experiment_id
-    return facts
+def _is_task(job: QueuedJob) -> bool:
+    return None not in (job.job_id, job.array_job_id, job.array_task_id)
+
+
+def _task(job: QueuedJob) -> ArrayTask:
+    submitted_at = None if job.restarts else job.submitted_at
+    return ArrayTask(job.job_id or 0, job.array_job_id or 0, job.array_task_id or 0, submitted_at)
 
 
 def _same(candidates: Sequence[Run], job: QueuedJob) -> Run | None:

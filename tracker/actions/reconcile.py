@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from tracker.actions import comments
+from tracker.actions.join_tasks import ArrayTask
 from tracker.slurm.accounting import Record, chains
 from tracker.states import SLURM_FINAL_STATES
 from tracker.store import attempts, experiments, runs
@@ -22,6 +23,17 @@ _SAME = timedelta(seconds=1)
 def key_of(job_id: int | None, array_job_id: int | None, array_task_id: int | None) -> Key:
     """The key of a job or an array's task."""
     return (array_job_id, array_task_id) if array_job_id is not None else (job_id or 0, None)
+
+
+def tasks_of(records: Sequence[Record]) -> list[ArrayTask]:
+    """The tasks of arrays that have started, by both their names."""
+    return [
+        ArrayTask(
+            first.job_id, first.array_job_id, first.array_task_ids[0], first.submitted_at if len(chain) == 1 else None
+        )
+        for chain in chains(records)
+        if (first := chain[0]).array_job_id is not None and len(first.array_task_ids) == 1 and chain[-1].started_at
+    ]
 
 
 def reconcile(session: Session, due: Sequence[Run], records: Sequence[Record], live: set[Key], now: datetime) -> None:
@@ -99,7 +111,8 @@ def _apply(session: Session, run: Run, chain: Sequence[Record], is_live: bool, n
     first, last = chain[0], chain[-1]
     different = runs.changes(
         run, submitted_at=first.submitted_at, user=last.user, account=last.account, partition=last.partition,
-        array_job_id=last.array_job_id, het_job_id=last.het_job_id, time_limit_s=last.time_limit_s,
+        job_id=last.job_id if last.started_at else None, array_job_id=last.array_job_id, het_job_id=last.het_job_id,
+        time_limit_s=last.time_limit_s,
         array_task_id=last.array_task_ids[0] if len(last.array_task_ids) == 1 else None,
         work_dir=last.work_dir, name=run.name or last.name,
         gpus_requested=last.gpu_count or run.gpus_requested,

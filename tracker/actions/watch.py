@@ -12,7 +12,8 @@ from datetime import datetime, timedelta, timezone
 
 from tracker.actions.apply_queue import apply_queue
 from tracker.actions.end_beside import end_beside
-from tracker.actions.reconcile import Key, key_of, reconcile, register_ended
+from tracker.actions.join_tasks import join_tasks
+from tracker.actions.reconcile import Key, key_of, reconcile, register_ended, tasks_of
 from tracker.errors import SlurmUnavailable
 from tracker.settings import Settings
 from tracker.slurm import accounting, commands, nodes, queue
@@ -148,6 +149,8 @@ class Watcher:
             return
         records = accounting.load_jobs(job_ids, timeout_s=self._timeout_s)
         with self._db.write() as session:
+            runs.reserve(session, {(self._cluster, one.job_id) for one in records}, due)
+            join_tasks(session, self._cluster, tasks_of(records))
             asked = runs.by_ids(session, due)  # as they are now, not as they were before Slurm was asked
             live = {key for key, job in self._seen.items() if job.state in LIVE_STATES}
             live |= {self._requeuing(run) for run in asked}

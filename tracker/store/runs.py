@@ -228,6 +228,12 @@ def of_cluster(
     return list(session.scalars(query.order_by(Run.created_at)))
 
 
+def without_job_id(session: Session, cluster: str, array_job_ids: Iterable[int]) -> list[Run]:
+    """Tasks of these arrays that have no job id, as far as we know; oldest first."""
+    query = select(Run).where(Run.cluster == cluster, Run.array_job_id.in_(set(array_job_ids)), Run.job_id.is_(None))
+    return list(session.scalars(query.order_by(Run.created_at)))
+
+
 def live(session: Session, cluster: str, before: datetime) -> list[Run]:
     """Runs of the cluster that are in its queue as far as we know, and were made before that moment."""
     query = select(Run).where(Run.cluster == cluster, Run.state.in_(LIVE_STATES), Run.created_at < before)

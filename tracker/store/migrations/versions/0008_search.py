@@ -1,0 +1,10 @@
+"""Quick filters and orders"""
+
+revision = "0008"
+down_revision = "0007"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Go to this form."""
