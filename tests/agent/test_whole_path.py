@@ -27,6 +27,7 @@ from tests.conftest import ROOT, wait_until
 from tests.postgres import Postgres
 from tracker.store import series
 from tracker.store.database import Database, Session
+from tracker.store.points import Points
 from tracker.store.tables import Attempt, Experiment, Run, Segment, Summary, Writer
 
 # It writes down each step beside the spool after `log` has returned from it.
@@ -169,11 +170,11 @@ def written_points(folder: Path, rank: int) -> tuple[str, dict[str, list[tuple[i
     raise LookupError(f"no file of rank {rank} in {folder}")
 
 
-def stored_points(session: Session, run_id: str, writer: str, metric: str) -> series.Points:
+def stored_points(session: Session, run_id: str, writer: str, metric: str) -> Points:
     """What the database has of a writer's metric, in the order written."""
     mine = select(Segment).where(Segment.run_id == run_id, Segment.writer == writer, Segment.metric == metric)
     found = session.scalars(mine.order_by(Segment.number))
-    return series.Points.joined([series.unpack(one.steps, one.times, one.values) for one in found])
+    return Points.joined([series.unpack(one.steps, one.times, one.values) for one in found])
 
 
 def check_summary(storm: Storm, session: Session, run: Run) -> None:

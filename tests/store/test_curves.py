@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tracker.store.charts import BEYOND_ALL_STEPS, taken_back_from
 from tracker.store.curves import Curve, Mean, extremes
-from tracker.store.series import Points
+from tracker.store.points import Points
 
 VALUES = st.lists(st.floats(width=64), min_size=1, max_size=400)
 

@@ -14,6 +14,7 @@ from tests.conftest import ROOT
 from tracker.errors import BadInput, DatabaseUnavailable
 from tracker.store import series
 from tracker.store.database import Database
+from tracker.store.points import Points
 from tracker.store.tables import Segment
 
 
@@ -52,7 +53,7 @@ POINTS = st.lists(st.tuples(INTS, st.integers(0, 2**53), st.floats(width=64)), m
 @given(POINTS)
 def test_columns_come_back_exactly(points: list[tuple[int, int, float]]) -> None:
     steps, times_us, values = zip(*points, strict=True)
-    there = series.Points.of(steps, times_us, values)
+    there = Points.of(steps, times_us, values)
     segment = Segment()
     series._fill(segment, there)
     back = series.unpack(segment.steps, segment.times, segment.values)

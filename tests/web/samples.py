@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from tracker.store import clusters, experiments, logs, params, series, writers
+from tracker.store.points import Points
 from tracker.store.tables import Attempt, Gpu, Log, LogPiece, Run, Writer
 
 SCRIPT = "<script>document.body.dataset.hacked = 1</script><img src=x onerror=alert(1)>"
@@ -85,7 +86,7 @@ def log(
     last = (run.ended_at or moment()).timestamp() - ago_s
     times = [round((last - (len(values) - index) * every_s) * 1e6) for index in range(len(values))]
     steps = list(range(first_step, first_step + len(values)))
-    series.append(session, writer, {metric: series.Points.of(steps, times, values)})
+    series.append(session, writer, {metric: Points.of(steps, times, values)})
 
 
 def curves(session: Session, run: Run, count: int, seed: int = 1) -> None:

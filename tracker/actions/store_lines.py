@@ -14,6 +14,7 @@ from tracker.errors import BadInput
 from tracker.events import MAX_LINE_BYTES, JobFolder, run_of_writer
 from tracker.store import attempts, captures, experiments, params, runs, series, writers
 from tracker.store.database import Session
+from tracker.store.points import Points
 from tracker.store.tables import Run, Writer
 
 MOST_NOTES = 20
@@ -113,8 +114,7 @@ def _apply(session: Session, run: Run, writer: Writer, said: Lines, now: datetim
     if said.header and run.cluster is None and writer.kind == writers.SCRIPT:
         _describe(run, said)
     columns = {
-        metric: series.Points.of(column.steps, column.times_us, column.values)
-        for metric, column in said.columns.items()
+        metric: Points.of(column.steps, column.times_us, column.values) for metric, column in said.columns.items()
     }
     for metric in series.append(session, writer, columns)[:MOST_NOTES]:
         said.notes[metric] = f"the run has {series.MOST_METRICS} metrics already"

@@ -19,7 +19,8 @@ from sqlalchemy.orm import Session
 
 from tracker.errors import NotFound
 from tracker.store.curves import Curve, Mean, ordered
-from tracker.store.series import Points, unpack
+from tracker.store.points import Points
+from tracker.store.series import unpack
 from tracker.store.tables import Segment, Writer
 from tracker.store.writers import MACHINE, logged
 

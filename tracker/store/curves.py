@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tracker.store.series import Floats, Ints, Points
+from tracker.store.points import Floats, Ints, Points
 
 
 @dataclass(frozen=True)

@@ -8,51 +8,18 @@ the next, values as float64, exact, NaN and infinities included. New points go t
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 from sqlalchemy import func, select, tuple_
 from sqlalchemy.orm import Session
 
+from tracker.store.points import Ints, Points
 from tracker.store.tables import Segment, Summary, Writer
 
 SEGMENT_POINTS = 8192
 MOST_METRICS = 2000
 """Metrics of one run: as much as people can look at, and little enough that no user's run makes others wait."""
-
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Points:
-    """Points of one metric from one writer, in the order written: steps, times in microseconds since 1970, values."""
-
-    steps: Ints
-    times_us: Ints
-    values: Floats
-
-    @classmethod
-    def of(cls, steps: Sequence[int], times_us: Sequence[int], values: Sequence[float]) -> Points:
-        """Make columns of lists."""
-        return cls(np.array(steps, np.int64), np.array(times_us, np.int64), np.array(values, np.float64))
-
-    @classmethod
-    def joined(cls, pieces: Sequence[Points]) -> Points:
-        """Put pieces one after the other."""
-        if not pieces:
-            return cls.of([], [], [])
-        steps = np.concatenate([one.steps for one in pieces])
-        times_us = np.concatenate([one.times_us for one in pieces])
-        return cls(steps, times_us, np.concatenate([one.values for one in pieces]))
-
-    def __len__(self) -> int:
-        return len(self.values)
-
-    def __getitem__(self, which: slice | Ints) -> Points:
-        return Points(self.steps[which], self.times_us[which], self.values[which])
 
 
 def append(session: Session, writer: Writer, columns: Mapping[str, Points]) -> list[str]:
