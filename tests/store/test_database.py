@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.conftest import ROOT
 from tracker.errors import BadInput, DatabaseUnavailable
 from tracker.store import series
 from tracker.store.database import Database
 from tracker.store.points import Points
 from tracker.store.tables import Segment
-
-
-def test_sixteen_servers_that_start_at_once_all_come_up(database_url: str) -> None:
-    code = f"from tracker.store.database import Database; d = Database({database_url!r}); d.upgrade(); d.check()"
-    started = [subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.PIPE) for _ in range(16)]
-    said = [process.communicate()[1] for process in started]
-    assert [process.returncode for process in started] == [0] * 16, said
 
 
 def test_a_database_without_our_tables_is_not_ready(database_url: str) -> None:

@@ -6,12 +6,11 @@ from datetime import datetime, timezone
 from typing import Any
 
 import pytest
-from alembic import command
 from sqlalchemy import event, text
 
 from tests.agent_side import Agent, hook
-from tracker.store import logs, runs
-from tracker.store.database import Database, _alembic
+from tracker.store import levels, logs, runs
+from tracker.store.database import Database
 from tracker.store.logs import Delivery
 from tracker.store.tables import LogPiece, Run
 from tracker.terminal import condensed
@@ -150,8 +149,7 @@ def test_a_long_line_of_any_letters_loses_none(stream: Stream) -> None:
 
 def test_output_of_the_form_before_becomes_a_piece(database_url: str) -> None:
     database = Database(database_url)
-    with database._writing.begin() as connection:
-        command.upgrade(_alembic(connection), "0004")
+    levels.upgrade(database_url, "0004")
     with database._writing.begin() as connection:
         for statement in (
             "INSERT INTO experiments (id, name, created_at) VALUES ('e', 'e', 0)",

@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, text
 
 from tests.agent_side import ADMIN, Agent, lines
-from tracker.store import charts, runs
-from tracker.store.database import Database, _alembic
+from tracker.store import charts, levels, runs
+from tracker.store.database import Database
 from tracker.store.tables import Table, Writer
 
 T0_US = 1_700_000_000_000_000
@@ -55,8 +54,8 @@ def _old_summary(connection: Connection, run: str, last_step: int, count: int) -
 
 def test_a_filled_database_of_the_first_form_is_brought_to_the_newest(database_url: str) -> None:
     database = Database(database_url)
+    levels.upgrade(database_url, "0001")
     with database._writing.begin() as connection:
-        command.upgrade(_alembic(connection), "0001")
         _put(connection, "experiments", id="e", name="default", created_at=T0_US)
         _old_run(connection, "plain", 1, [0])
         _old_points(connection, "plain", "a", 3, range(5), 1)

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from tracker.cli import reading
+from tracker.cli.database import db
 from tracker.cli.hooks import hooks
 from tracker.errors import TrackerError
 
@@ -134,22 +135,6 @@ def create(agent: bool, user: str | None, days: int | None, database: str | None
     click.echo(new_token(settings.load(database=database), for_agent=agent, user=user, days=days))
 
 
-@cli.group()
-def db() -> None:
-    """The database."""
-
-
-@db.command()
-@click.option("--database", metavar="URL", help="SQLite or PostgreSQL; SQLite in TRACKER_HOME if not given.")
-def upgrade(database: str | None) -> None:
-    """Bring the tables to the newest form. The server does it at its start."""
-    from tracker import settings
-    from tracker.store.database import Database
-
-    Database(settings.load(database=database).database_url).upgrade()
-    click.echo("The database has the newest form.")
-
-
 @cli.command()
 @click.option("--sample", is_flag=True, help="Print a tracker.toml with every setting, its default and its meaning.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
@@ -218,6 +203,5 @@ def templates(as_json: bool) -> None:
             click.echo(f"    {option:<12} {meaning['about']} (default: {meaning['default'] or 'none'})")
 
 
-cli.add_command(hooks)
-for command in (reading.list_runs, reading.show, reading.compare, reading.tail, reading.queue):
+for command in (db, hooks, reading.list_runs, reading.show, reading.compare, reading.tail, reading.queue):
     cli.add_command(command)

@@ -69,3 +69,11 @@ def _tell_whose_the_last_points_are() -> None:
     lowest = f"SELECT min(w.rank) FROM segments s, writers w WHERE {mine} AND w.restarts = summaries.last_restarts"
     op.execute(f"UPDATE summaries SET last_restarts = coalesce(({newest}), 0)")
     op.execute(f"UPDATE summaries SET last_rank = coalesce(({lowest}), 0)")
+
+
+def downgrade() -> None:
+    """Go back to the form before."""
+    for name in ("last_time_us", "last_rank", "last_restarts"):
+        op.drop_column("summaries", name)
+    for name in ("first_step", "restarts", "kind"):
+        op.drop_column("writers", name)

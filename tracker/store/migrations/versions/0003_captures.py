@@ -25,3 +25,8 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name=op.f("fk_captures_run_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("run_id", "writer", name=op.f("pk_captures")),
     )
+
+
+def downgrade() -> None:
+    """Go back to the form before."""
+    op.drop_table("captures")

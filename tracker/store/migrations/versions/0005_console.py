@@ -12,6 +12,7 @@ _LOGS = sa.table(
     "logs",
     *(sa.column(name) for name in ("run_id", "stream", "offset_bytes", "content", "pieces", "kept_bytes")),
 )
+_PIECES = sa.table("log_pieces", *(sa.column(name) for name in ("run_id", "stream", "number", "content")))
 
 
 def upgrade() -> None:
@@ -42,8 +43,7 @@ def upgrade() -> None:
     # What was kept becomes one piece; before number 0 nothing is missing, so that it gets 1 where it was cut.
     length, cut = sa.func.length(_LOGS.c.content), sa.case((_LOGS.c.offset_bytes > 0, 1), else_=0)
     kept = sa.select(_LOGS.c.run_id, _LOGS.c.stream, cut, _LOGS.c.content).where(length > 0)
-    pieces = sa.table("log_pieces", *(sa.column(name) for name in ("run_id", "stream", "number", "content")))
-    op.execute(pieces.insert().from_select(["run_id", "stream", "number", "content"], kept))
+    op.execute(_PIECES.insert().from_select(["run_id", "stream", "number", "content"], kept))
     op.execute(
         _LOGS.update()
         .where(length > 0)
@@ -51,3 +51,22 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("logs") as logs:
         logs.drop_column("content")
+
+
+def downgrade() -> None:
+    """Go back to the form before: the kept pieces of a stream become one again, but for those of a file before."""
+    op.add_column("logs", sa.Column("content", sa.LargeBinary(), nullable=False, server_default=""))
+    connection = op.get_bind()
+    pieces = sa.select(_PIECES.c.run_id, _PIECES.c.stream, _PIECES.c.content)
+    streams = sa.select(_LOGS.c.run_id, _LOGS.c.stream, _LOGS.c.offset_bytes)
+    for run_id, stream, next_bytes in connection.execute(streams).all():
+        mine = pieces.where(_PIECES.c.run_id == run_id, _PIECES.c.stream == stream).order_by(_PIECES.c.number)
+        content = b"".join(row.content for row in connection.execute(mine))
+        content = content[max(0, len(content) - next_bytes) :]
+        log = _LOGS.update().where(_LOGS.c.run_id == run_id, _LOGS.c.stream == stream)
+        connection.execute(log.values(content=content, offset_bytes=next_bytes - len(content)))
+    op.drop_column("writers", "clock_skew_us")
+    for name in ("pieces", "kept_bytes", "left_out_bytes", "file"):
+        op.drop_column("logs", name)
+    op.drop_table("clocks")
+    op.drop_table("log_pieces")

@@ -8,3 +8,7 @@ depends_on = None
 
 def upgrade() -> None:
     """Go to this form."""
+
+
+def downgrade() -> None:
+    """Go back to the form before."""
