@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, delete, exists, false, func, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Select, and_, case, delete, exists, false, func, or_, select, tuple_, update
 from sqlalchemy.orm import Session, aliased, selectinload
 
-from tracker.errors import NotFound
+from tracker.errors import Conflict, NotFound
 from tracker.states import FINAL_STATES, LIVE_STATES
 from tracker.store.identity import Identity
 from tracker.store.search import conditions
@@ -145,8 +145,31 @@ def get(session: Session, viewer: Identity, ident: str) -> Run:
 
     Raises NotFound.
     """
-    query = select(Run).where(_identifies(ident), visible_to(viewer)).options(*_DETAILS)
-    run = session.scalar(query.order_by(Run.created_at.desc()).limit(1))
+    return _one(session, _wanted(viewer, ident).options(*_DETAILS), ident)
+
+
+def get_locked(session: Session, viewer: Identity, ident: str) -> Run:
+    """The same run, locked until the transaction ends, without details."""
+    return _one(session, _wanted(viewer, ident).with_for_update(of=Run), ident)
+
+
+def all_locked(session: Session, viewer: Identity, ids: Iterable[str]) -> list[Run]:
+    """The runs with these ids, locked until the transaction ends. Raises NotFound when one may not be seen."""
+    wanted = set(ids)
+    query = select(Run).where(Run.id.in_(wanted), visible_to(viewer)).order_by(Run.id).with_for_update(of=Run)
+    found = list(session.scalars(query))
+    missing = wanted - {run.id for run in found}
+    if missing:
+        raise NotFound(f"There is no run `{min(missing)[:80]}` that you may see.")
+    return found
+
+
+def _wanted(viewer: Identity, ident: str) -> Select[Run]:
+    return select(Run).where(_identifies(ident), visible_to(viewer)).order_by(Run.created_at.desc()).limit(1)
+
+
+def _one(session: Session, query: Select[Run], ident: str) -> Run:
+    run = session.scalar(query)
     if run is None:
         raise NotFound(f"There is no run `{ident[:80]}` that you may see.")
     return run
@@ -318,8 +341,13 @@ def _absorb(session: Session, into: dict[str, str]) -> None:
 
 
 def remove(run: Run, now: datetime) -> None:
-    """Delete the run: nobody sees it any more. Its row stays, so that Slurm and kept spools cannot bring it back."""
-    run.deleted_at = now
+    """Delete the run: nobody sees it any more. Its row stays, so that Slurm and kept spools cannot bring it back.
+
+    Raises Conflict when it has not ended.
+    """
+    if run.state in LIVE_STATES:
+        raise Conflict(f"Run {run.id} is {run.state}; it can be deleted when it has ended.")
+    run.deleted_at = run.updated_at = now
 
 
 def counts_by_state(session: Session, viewer: Identity) -> dict[str, int]:

@@ -50,12 +50,13 @@ class Table(DeclarativeBase):
 
 
 class Experiment(Table):
-    """A named group of runs."""
+    """A named group of runs. `user`: who made it before it had one, and sees it without; runs make experiments, too."""
 
     __tablename__ = "experiments"
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
     name: Mapped[str] = mapped_column(Text, unique=True)
     created_at: Mapped[datetime]
+    user: Mapped[str | None] = mapped_column(Text)
 
 
 class Run(Table):

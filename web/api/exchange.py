@@ -6,7 +6,6 @@ import zlib
 from typing import TypeVar, get_origin
 
 from flask import Response, request
-from flask.typing import ResponseReturnValue
 from pydantic import BaseModel, ValidationError
 
 from tracker.errors import BadInput, TooLarge
@@ -67,8 +66,16 @@ def _gunzip(packed: bytes, limit: int) -> bytes:
     return body
 
 
-def answer(model: BaseModel) -> ResponseReturnValue:
+def answer(model: BaseModel, status: int = 200) -> Response:
     """The model as JSON, with an ETag; 304 to those who have it already."""
-    response = Response(model.model_dump_json(), content_type="application/json")
+    response = Response(model.model_dump_json(), status, content_type="application/json")
     response.add_etag()
-    return response.make_conditional(request)
+    response.make_conditional(request)
+    return response
+
+
+def made(model: BaseModel, address: str) -> Response:
+    """What was made, and where it is."""
+    response = answer(model, 201)
+    response.location = address
+    return response

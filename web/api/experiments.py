@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from flask import Blueprint
+from flask import Blueprint, url_for
 from flask.typing import ResponseReturnValue
 from pydantic import BaseModel, ConfigDict
 
+from tracker.errors import Forbidden
 from tracker.store import experiments as store
-from tracker.store.experiments import ExperimentSummary
-from web.api.exchange import answer, read_query
-from web.api.models import NoQuery, Time
-from web.context import db, viewer
+from web.api.exchange import answer, made, read_body, read_query
+from web.api.models import Asked, Name, NoQuery, PageQuery, Time
+from web.context import db, now, viewer
 
 experiments = Blueprint("experiments", __name__, url_prefix="/experiments")
+
+
+class NewExperiment(Asked):
+    """The name of an experiment."""
+
+    name: Name
+
+
+class ExperimentChange(Asked):
+    """What to change of an experiment."""
+
+    name: Name | None = None
 
 
 class Experiment(BaseModel):
@@ -29,19 +41,60 @@ class Experiment(BaseModel):
 class ExperimentList(BaseModel):
     """Experiments, the one with the newest run first."""
 
+    model_config = ConfigDict(from_attributes=True)
     items: list[Experiment]
     next_cursor: str | None = None
-
-    @classmethod
-    def of(cls, found: list[ExperimentSummary]) -> ExperimentList:
-        """The experiments as the store has them."""
-        return cls(items=[Experiment.model_validate(one) for one in found])
 
 
 @experiments.get("")
 def find() -> ResponseReturnValue:
-    """Experiments in which the asker may see a run."""
-    read_query(NoQuery)
+    """Experiments in which the asker may see a run, or which they made."""
+    asked = read_query(PageQuery)
     with db().read() as session:
-        found = store.find(session, viewer())
-    return answer(ExperimentList.of(found))
+        found = store.find(session, viewer(), limit=asked.limit, cursor=asked.cursor)
+    return answer(ExperimentList.model_validate(found))
+
+
+@experiments.post("")
+def make() -> ResponseReturnValue:
+    """Make an experiment; a run makes its own, too, by naming it."""
+    read_query(NoQuery)
+    asked = read_body(NewExperiment)
+    if not viewer().sees_own:
+        raise Forbidden("This token is an agent's; experiments are made by people and runs.")
+    with db().write() as session:
+        ident = store.add(session, viewer(), asked.name, now())
+    return made(_as_it_is(ident), url_for("api.experiments.get", ident=ident))
+
+
+@experiments.get("/<run:ident>")
+def get(ident: str) -> ResponseReturnValue:
+    """One experiment."""
+    read_query(NoQuery)
+    return answer(_as_it_is(ident))
+
+
+@experiments.patch("/<run:ident>")
+def change(ident: str) -> ResponseReturnValue:
+    """Give an experiment another name. Those with runs of other users are changed by administrators only."""
+    read_query(NoQuery)
+    asked = read_body(ExperimentChange)
+    if asked.name is not None:
+        with db().write() as session:
+            store.rename(session, viewer(), ident, asked.name)
+    return answer(_as_it_is(ident))
+
+
+@experiments.delete("/<run:ident>")
+def remove(ident: str) -> ResponseReturnValue:
+    """Delete an experiment and its runs, all of which have ended."""
+    read_query(NoQuery)
+    with db().write() as session:
+        store.remove(session, viewer(), ident, now())
+    return "", 204
+
+
+def _as_it_is(ident: str) -> Experiment:
+    with db().read() as session:
+        found = store.get(session, viewer(), ident)
+    return Experiment.model_validate(found)

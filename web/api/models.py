@@ -7,14 +7,18 @@ are not finite: they are the strings "NaN", "Infinity" and "-Infinity".
 from __future__ import annotations
 
 import math
+import re
 from datetime import datetime, timezone
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
+from tracker.actions.read_values import MAX_NAME_CHARS, MAX_TEXT_CHARS, MAX_TIME_S
 from tracker.states import STATES
 from tracker.store import attempts, tables
 from tracker.store.runs import Page
+
+_ISO_8601 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,6})?\d*)?(Z|[+-]\d\d:\d\d)?\Z", re.IGNORECASE)
 
 
 def _number(value: float) -> float | str:
@@ -27,18 +31,47 @@ def _utc(value: datetime) -> str:
     return value.astimezone(timezone.utc).isoformat().replace("+00:00", "Z")
 
 
+def _a_number(value: Any) -> Any:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return value
+    raise ValueError("it must be a number")
+
+
+def _a_moment(value: Any) -> datetime:
+    if not isinstance(value, str) or not _ISO_8601.match(value):
+        raise ValueError('it must be a moment such as "2026-01-31T14:00:00Z"')
+    moment = datetime.fromisoformat(value.upper().replace("Z", "+00:00"))
+    moment = moment.replace(tzinfo=timezone.utc) if moment.tzinfo is None else moment
+    if not 0 <= moment.timestamp() <= MAX_TIME_S:
+        raise ValueError("it must be between 1970 and 9999")
+    return moment
+
+
 Text = Annotated[str, Field(pattern=r"^[^\x00]*$", max_length=1000)]
 Key = Annotated[str, Field(pattern=r"^[^\x00]+$", max_length=512)]
 Number = Annotated[float, PlainSerializer(_number, return_type=float | str)]
 Time = Annotated[datetime, PlainSerializer(_utc, return_type=str)]
 State = Literal[STATES]  # type: ignore[valid-type]
 
+Name = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]+$", max_length=MAX_NAME_CHARS)]
+"""What people call a thing: a line of text."""
+Sentence = Annotated[str, Field(pattern=r"^[^\x00]*$", max_length=MAX_NAME_CHARS)]
+LongText = Annotated[str, Field(pattern=r"^[^\x00]*$", max_length=MAX_TEXT_CHARS)]
+Step = Annotated[int, BeforeValidator(_a_number), Field(ge=-(2**63), le=2**63 - 1)]
+Figure = (
+    Annotated[float, BeforeValidator(_a_number), Field(allow_inf_nan=False)] | Literal["NaN", "Infinity", "-Infinity"]
+)
+Past = Annotated[datetime, BeforeValidator(_a_moment), WithJsonSchema({"type": "string", "format": "date-time"})]
+"""A moment since 1970, as ISO 8601; in UTC unless it names a zone."""
 
-class _Asked(BaseModel):
+
+class Asked(BaseModel):
+    """What is asked for or sent; what is not named here is refused."""
+
     model_config = ConfigDict(extra="forbid")
 
 
-class PageQuery(_Asked):
+class PageQuery(Asked):
     """Which part of a list."""
 
     limit: int = Field(50, ge=1, le=500)
@@ -59,15 +92,14 @@ class RunsQuery(PageQuery):
     order_by: Text | None = None
 
 
-class NoQuery(_Asked):
+class NoQuery(Asked):
     """No query parameter."""
 
 
-class RunChange(_Asked):
-    """What to change of a run: a new name, tags to set; other tags stay."""
+class Counted(BaseModel):
+    """How many there were."""
 
-    name: Text | None = None
-    tags: dict[Key, Text] = Field(default={}, max_length=1000)
+    count: int
 
 
 class Gpu(BaseModel):

@@ -7,14 +7,11 @@ from typing import Any
 from flask import Blueprint
 from flask.typing import ResponseReturnValue
 
-from tracker.errors import Conflict
-from tracker.states import LIVE_STATES
-from tracker.store import params
 from tracker.store import runs as store
 from tracker.store.search import language
-from web.api.exchange import answer, read_body, read_query
-from web.api.models import NoQuery, Run, RunChange, RunList, RunsQuery
-from web.context import db, now, viewer
+from web.api.exchange import answer, read_query
+from web.api.models import NoQuery, Run, RunList, RunsQuery
+from web.context import db, viewer
 
 runs = Blueprint("runs", __name__, url_prefix="/runs")
 
@@ -48,27 +45,3 @@ def get(ident: str) -> ResponseReturnValue:
     with db().read() as session:
         run = store.get(session, viewer(), ident)
     return answer(Run.of(run))
-
-
-@runs.patch("/<run:ident>")
-def change(ident: str) -> ResponseReturnValue:
-    """Give a run another name or other tags."""
-    asked = read_body(RunChange)
-    with db().write() as session:
-        run = store.get(session, viewer(), ident)
-        store.changes(run, name=asked.name, updated_at=now())
-        params.set_tags(session, run.id, asked.tags)
-    with db().read() as session:
-        run = store.get(session, viewer(), ident)
-    return answer(Run.of(run))
-
-
-@runs.delete("/<run:ident>")
-def remove(ident: str) -> ResponseReturnValue:
-    """Delete a run that has ended."""
-    with db().write() as session:
-        run = store.get(session, viewer(), ident)
-        if run.state in LIVE_STATES:
-            raise Conflict(f"This run is {run.state}; it can be deleted when it has ended.")
-        store.remove(run, now())
-    return "", 204

@@ -17,4 +17,4 @@ def show() -> ResponseReturnValue:
     """All experiments, the one with the newest run first."""
     with db().read() as session:
         found = store.find(session, viewer())
-    return live.answer("experiments", every_s=5, experiments=found)
+    return live.answer("experiments", every_s=5, experiments=found.items)
