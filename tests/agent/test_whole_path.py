@@ -25,7 +25,7 @@ from tests.agent.conftest import Node
 from tests.agent.real_server import RealServer
 from tests.conftest import ROOT, wait_until
 from tests.postgres import Postgres
-from tracker.store import series
+from tracker.store import batches, series
 from tracker.store.database import Database, Session
 from tracker.store.points import Points
 from tracker.store.tables import Attempt, Experiment, Run, Segment, Summary, Writer
@@ -174,7 +174,8 @@ def stored_points(session: Session, run_id: str, writer: str, metric: str) -> Po
     """What the database has of a writer's metric, in the order written."""
     mine = select(Segment).where(Segment.run_id == run_id, Segment.writer == writer, Segment.metric == metric)
     found = session.scalars(mine.order_by(Segment.number))
-    return Points.joined([series.unpack(one.steps, one.times, one.values) for one in found])
+    pieces = [series.unpack(one.steps, one.times, one.values) for one in found]
+    return Points.joined(pieces + [one.points for one in batches.pending(session, run_id, metric, writer)])
 
 
 def check_summary(storm: Storm, session: Session, run: Run) -> None:
@@ -294,5 +295,5 @@ def test_a_database_that_is_put_back_to_its_backup_gets_the_rest_again(node: Nod
 def stored_steps(db: Database) -> list[int]:
     """Steps of the only run's `loss`."""
     with db.read() as session:
-        run_id = session.scalar(select(Segment.run_id))
+        run_id = session.scalar(select(Run.id))
         return stored_points(session, run_id, "w1", "loss").steps.tolist() if run_id else []

@@ -11,8 +11,8 @@ from tracker.store import levels
 from tracker.store.database import Database
 
 ONE_DOWN = dict(zip(levels.all_levels(), (levels.EMPTY, *levels.all_levels()), strict=False))
-MOVED = {"0005": {("logs", "offset_bytes")}}
-"""By level what the form below it keeps under the same name with another meaning."""
+MOVED = {"0005": {("logs", "offset_bytes")}, "0007": {("segments", "*")}}
+"""By level what the form below it keeps under the same name with another meaning; `*`: rows that it has more of."""
 
 
 def _content(db: Database) -> dict[str, Rows]:
@@ -35,7 +35,8 @@ def _form(db: Database) -> dict[str, object]:
 
 def _same(one: dict[str, Rows], other: dict[str, Rows], moved: set[tuple[str, str]]) -> bool:
     """Whether both have the same in the tables and columns that both have."""
-    return all(_kept(table, one, other, moved) == _kept(table, other, one, moved) for table in set(one) & set(other))
+    both = set(one) & set(other) - {table for table, column in moved if column == "*"}
+    return all(_kept(table, one, other, moved) == _kept(table, other, one, moved) for table in both)
 
 
 def _kept(table: str, of: dict[str, Rows], and_in: dict[str, Rows], moved: set[tuple[str, str]]) -> Rows:

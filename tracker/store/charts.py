@@ -18,10 +18,11 @@ from sqlalchemy import ColumnElement, and_, false, func, or_, select
 from sqlalchemy.orm import Session
 
 from tracker.errors import NotFound
+from tracker.store import batches
 from tracker.store.curves import Curve, Mean, ordered
 from tracker.store.points import Points
 from tracker.store.series import unpack
-from tracker.store.tables import Segment, Writer
+from tracker.store.tables import Batch, Segment, Writer
 from tracker.store.writers import MACHINE, logged
 
 MOST_LINES = 64
@@ -31,6 +32,8 @@ BEYOND_ALL_STEPS = 2**63
 _WRITTEN_BY = (Writer.run_id == Segment.run_id) & (Writer.name == Segment.writer)
 _Who = tuple[int | None, str | None, int]  # rank or node, and restarts
 _Columns = tuple[bytes, bytes, bytes]
+_Fresh = dict[tuple[str, int, str | None, int | None], list[Points]]
+"""What is in batches only, by kind, rank, node and restarts of its writer."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,9 @@ def read(
     `rank` None is the lowest that logged it. With `attempts` "all" nothing is hidden. Machines are told one by one
     unless their mean is asked for. Raises NotFound.
     """
-    voices = [voice for voice in _voices(session, run_id, metric) if not isinstance(rank, int) or voice.rank == rank]
+    fresh = _fresh(session, run_id, metric)
+    voices = _voices(session, run_id, metric, fresh)
+    voices = [voice for voice in voices if not isinstance(rank, int) or voice.rank == rank]
     if not voices:
         whose = f" by rank {rank}" if isinstance(rank, int) else ""
         raise NotFound(f"This run has no metric `{metric[:80]}`{whose}.")
@@ -103,9 +108,9 @@ def read(
     if rank == "mean":
         voices = [voice for voice in voices if (voice.rank is None) == is_machine]
         kept = _within_limits(voices)
-        return _mean_chart(_shown(session, run_id, metric, kept, attempts), kept, x, attempts, max_points)
+        return _mean_chart(_shown(session, run_id, metric, kept, attempts, fresh), kept, x, attempts, max_points)
     kept = _within_limits(voices, [_line_count(voice, attempts) for voice in voices])
-    shown = _shown(session, run_id, metric, kept, attempts)
+    shown = _shown(session, run_id, metric, kept, attempts, fresh)
     if rank == "all" or attempts == "all" or is_machine:
         return _line_chart(shown, voices, kept, x, attempts, max_points)
     ((_, parts, hidden),) = shown
@@ -164,12 +169,25 @@ def _within_limits(voices: list[_Voice], lines: Sequence[int] = (0,)) -> list[_V
     return voices[: max(int(np.count_nonzero(fits)), 1)]
 
 
-def _voices(session: Session, run_id: str, metric: str) -> list[_Voice]:
+def _fresh(session: Session, run_id: str, metric: str) -> _Fresh:
+    query = select(Writer.kind, Writer.rank, Writer.node, Writer.restarts, Batch.content)
+    query = query.join(Batch, (Writer.run_id == Batch.run_id) & (Writer.name == Batch.writer))
+    found: _Fresh = {}
+    rows = session.execute(query.where(Batch.run_id == run_id).order_by(Batch.writer, Batch.number))
+    for kind, rank, node, restarts, content in rows:
+        for points in batches.points_of(batches.unpack(content), metric).values():
+            found.setdefault((kind, rank, node, restarts), []).append(points)
+    return found
+
+
+def _voices(session: Session, run_id: str, metric: str, fresh: _Fresh) -> list[_Voice]:
     """Who has points of the metric: ranks from the lowest, then machines by the names of their nodes."""
     key = (Writer.kind, Writer.rank, Writer.node, Writer.restarts)
     query = select(*key, func.sum(Segment.count)).join(Segment, _WRITTEN_BY)
     found: dict[tuple[bool, int, str], _Voice] = {}
-    for kind, rank, node, requeues, count in session.execute(query.where(*_of(run_id, metric)).group_by(*key)):
+    counts = [(*who, sum(map(len, pieces))) for who, pieces in fresh.items()]
+    counts += session.execute(query.where(*_of(run_id, metric)).group_by(*key)).all()
+    for kind, rank, node, requeues, count in counts:
         restarts = requeues or 0
         who = (True, 0, node or "") if kind == MACHINE else (False, rank, "")
         voice = found.setdefault(who, _Voice(None, node) if kind == MACHINE else _Voice(rank, None))
@@ -182,16 +200,22 @@ def _of(run_id: str, metric: str) -> tuple[ColumnElement[bool], ...]:
     return Segment.run_id == run_id, Segment.metric == metric
 
 
-def _shown(session: Session, run_id: str, metric: str, voices: list[_Voice], attempts: str) -> Shown:
+def _shown(
+    session: Session, run_id: str, metric: str, voices: list[_Voice], attempts: str, fresh: _Fresh
+) -> Shown:  # fmt: skip
     """Read the voices one by one: only one of them is unpacked at a time."""
     packed = _packed(session, run_id, metric, voices)
+    waiting: dict[_Who, list[Points]] = {}
+    for (kind, rank, node, requeues), pieces in fresh.items():
+        key = (None, node) if kind == MACHINE else (rank, None)
+        waiting.setdefault((*key, requeues or 0), []).extend(pieces)
     resumed = {} if attempts == "all" else {one.restarts: one.first_step for one in logged(session, run_id)}
     for voice in voices:
         parts: dict[int, Points] = {}
         for restarts in sorted(voice.counts):
-            parts[restarts] = Points.joined(
-                [unpack(*columns) for columns in packed.pop((voice.rank, voice.node, restarts))]
-            )
+            who = (voice.rank, voice.node, restarts)
+            pieces = [unpack(*columns) for columns in packed.pop(who, ())]
+            parts[restarts] = Points.joined(pieces + waiting.get(who, []))
         seen = parts if voice.rank is None or attempts == "all" else _visible(parts, resumed)
         yield voice, seen, sum(map(len, parts.values())) - sum(map(len, seen.values()))
 

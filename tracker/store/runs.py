@@ -21,6 +21,7 @@ from tracker.store.search.orders import NEWEST_FIRST, Sorted
 from tracker.store.tables import (
     Artifact,
     Attempt,
+    Batch,
     Capture,
     Experiment,
     Gpu,
@@ -47,6 +48,7 @@ _CHILDREN = (
     Note,
     Summary,
     Segment,
+    Batch,
     Writer,
     LogPiece,
     Log,

@@ -14,10 +14,13 @@ import numpy as np
 from sqlalchemy import func, select, tuple_
 from sqlalchemy.orm import Session
 
+from tracker.store import batches
 from tracker.store.points import Ints, Points
 from tracker.store.tables import Segment, Summary, Writer
 
 SEGMENT_POINTS = 8192
+BATCHES_FOLDED = 64
+"""So many batches of a writer become segments at once."""
 MOST_METRICS = 2000
 """Metrics of one run: as much as people can look at, and little enough that no user's run makes others wait."""
 
@@ -34,16 +37,33 @@ def append(session: Session, writer: Writer, columns: Mapping[str, Points]) -> l
     known = {summary.metric: summary for summary in session.scalars(chosen)}
     fresh = [metric for metric in columns if metric not in known]
     have = session.scalar(select(func.count()).where(Summary.run_id == run_id)) if fresh else 0
-    last = _last_segments(session, writer, list(columns))
     too_many = fresh[max(MOST_METRICS - (have or 0), 0) :]
     for metric in fresh[: len(fresh) - len(too_many)]:
         known[metric] = _empty_summary(run_id, metric, writer)
         session.add(known[metric])
     for metric, summary in known.items():
-        _extend(session, writer, metric, last.get(metric), columns[metric])
         _summarize(summary, columns[metric])
         _note_last(summary, writer, columns[metric])
+    kept = [(metric, points) for metric, points in columns.items() if metric in known]
+    batches.add(session, writer, [_block(metric, points) for metric, points in kept])
+    if writer.batches % BATCHES_FOLDED == 0:
+        fold(session, writer)
     return too_many
+
+
+def _block(metric: str, points: Points) -> batches.Block:
+    lines = np.arange(len(points), dtype=np.uint32)
+    return batches.Block((metric,), lines, points.steps, points.times_us, points.values[np.newaxis])
+
+
+def fold(session: Session, writer: Writer) -> None:
+    """Make segments of a writer's batches."""
+    pending = batches.pending(session, writer.run_id, writer=writer.name)
+    last = _last_segments(session, writer, [one.metric for one in pending])
+    for one in pending:
+        _extend(session, writer, one.metric, last.get(one.metric), one.points)
+    session.flush()
+    batches.remove(session, writer.run_id, {one.writer: one.last for one in pending})
 
 
 def _last_segments(session: Session, writer: Writer, metrics: list[str]) -> dict[str, Segment]:

@@ -223,12 +223,23 @@ class Segment(Table):
     values: Mapped[bytes]
 
 
+class Batch(Table):
+    """What one request brought of one writer: `points` points of any metrics, packed (see store/batches.py)."""
+
+    __tablename__ = "batches"
+    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
+    writer: Mapped[str] = mapped_column(String(64), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    points: Mapped[int]
+    content: Mapped[bytes]
+
+
 class Writer(Table):
     """A spool file: how far it is stored, and who writes it.
 
     `restarts`: Slurm's count of requeues before the attempt in which it is written. `first_step`: the step of its first
     line of points. Both are None until it has points. `kind`: SCRIPT or MACHINE (see store/writers.py).
-    `clock_skew_us` is added to the times in it.
+    `clock_skew_us` is added to the times in it. `batches` counts all that came of it.
     """
 
     __tablename__ = "writers"
@@ -243,6 +254,7 @@ class Writer(Table):
     restarts: Mapped[int | None]
     first_step: Mapped[int | None]
     clock_skew_us: Mapped[int] = mapped_column(default=0)
+    batches: Mapped[int] = mapped_column(default=0)
 
 
 class Log(Table):

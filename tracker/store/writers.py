@@ -45,6 +45,7 @@ def lock(session: Session, run_id: str, name: str) -> Writer:
             rank=0,
             kind=SCRIPT,
             clock_skew_us=0,
+            batches=0,
         )
         session.add(writer)
         session.flush()

@@ -12,3 +12,9 @@ depends_on = None
 def upgrade() -> None:
     """Go to this form."""
     op.add_column("experiments", sa.Column("user", sa.Text(), nullable=True))
+
+
+def downgrade() -> None:
+    """Go back to the form before."""
+    with op.batch_alter_table("experiments") as experiments:
+        experiments.drop_column("user")

@@ -1,0 +1,135 @@
+"""Batches: points as requests brought them, until compaction (store/series.py) makes series of them.
+
+All points that one request brings of one writer are one row, however many metrics they are of, so that ingesting costs
+one row a spool file. They come as **blocks**: the lines of a file that have the same metrics, one step and one time a
+line. A batch's `content` is one line of JSON, `[[["loss","acc"],1000],[["val/loss"],2]]` (of each block its metrics
+and how many lines it has), and then of each block, little-endian and with nothing between:
+
+| what | how many | as |
+|---|---|---|
+| places of its lines in the batch, ascending; only if there are several blocks | lines | uint32 |
+| steps | lines | int64 |
+| times, microseconds since 1970 | lines | int64 |
+| values of its first metric, then of the next one, … | metrics x lines | float64 |
+
+A metric may be in several blocks, and even twice in one: its points are in the order of their lines then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+from sqlalchemy import delete, insert, select
+from sqlalchemy.orm import Session
+
+from tracker.store.points import Floats, Ints, Points
+from tracker.store.tables import Batch, Writer
+
+
+@dataclass(frozen=True)
+class Block:
+    """Lines with the same metrics. `lines` are their places among all that come together, ascending.
+
+    `times_us` are microseconds since 1970; `values` has a row of each metric.
+    """
+
+    metrics: tuple[str, ...]
+    lines: NDArray[np.uint32]
+    steps: Ints
+    times_us: Ints
+    values: Floats
+
+
+class Pending(NamedTuple):
+    """Points of a metric from one writer that are in batches only, in the order written; `last` is the last batch."""
+
+    writer: str
+    metric: str
+    points: Points
+    last: int
+
+
+def add(session: Session, writer: Writer, blocks: Sequence[Block]) -> None:
+    """Keep what a request brings of a writer."""
+    count = sum(block.values.size for block in blocks)
+    if not count:
+        return
+    row = {"run_id": writer.run_id, "writer": writer.name, "number": writer.batches, "points": count}
+    session.execute(insert(Batch), [{**row, "content": pack(blocks)}])
+    writer.batches += 1
+
+
+def pending(session: Session, run_id: str, metric: str | None = None, writer: str | None = None) -> list[Pending]:
+    """What is not yet compacted of a run, by writer; of one metric or one writer only if it is given."""
+    query = select(Batch.writer, Batch.number, Batch.content).where(Batch.run_id == run_id)
+    if writer is not None:
+        query = query.where(Batch.writer == writer)
+    found: dict[tuple[str, str], list[Points]] = {}
+    last: dict[str, int] = {}
+    for name, number, content in session.execute(query.order_by(Batch.writer, Batch.number)):
+        last[name] = number
+        for one, points in points_of(unpack(content), metric).items():
+            found.setdefault((name, one), []).append(points)
+    return [Pending(name, one, Points.joined(pieces), last[name]) for (name, one), pieces in found.items()]
+
+
+def remove(session: Session, run_id: str, last: Mapping[str, int]) -> None:
+    """Forget batches that are compacted: of each writer those up to this number."""
+    for name, number in last.items():
+        mine = (Batch.run_id == run_id, Batch.writer == name, Batch.number <= number)
+        session.execute(delete(Batch).where(*mine), execution_options={"synchronize_session": False})
+
+
+def pack(blocks: Sequence[Block]) -> bytes:
+    """A batch's content; see the top of this file."""
+    told = [[block.metrics, len(block.steps)] for block in blocks]
+    pieces = [orjson.dumps(told, option=orjson.OPT_APPEND_NEWLINE)]
+    for block in blocks:
+        if len(blocks) > 1:
+            pieces.append(block.lines.astype("<u4", copy=False).tobytes())
+        pieces.append(block.steps.astype("<i8", copy=False).tobytes())
+        pieces.append(block.times_us.astype("<i8", copy=False).tobytes())
+        pieces.append(block.values.astype("<f8", copy=False).tobytes())
+    return b"".join(pieces)
+
+
+def unpack(content: bytes) -> list[Block]:
+    """The blocks of a batch's content."""
+    at = content.index(b"\n") + 1
+    told = orjson.loads(content[:at])
+
+    def column(kind: str, count: int) -> NDArray[np.generic]:
+        nonlocal at
+        found = np.frombuffer(content, kind, count, at)
+        at += found.nbytes
+        return found
+
+    blocks = []
+    for metrics, count in told:
+        lines = column("<u4", count) if len(told) > 1 else np.arange(count, dtype=np.uint32)
+        steps, times_us = column("<i8", count), column("<i8", count)
+        values = column("<f8", count * len(metrics)).reshape(len(metrics), count)
+        blocks.append(Block(tuple(metrics), lines, steps, times_us, values))  # type: ignore[arg-type]
+    return blocks
+
+
+def points_of(blocks: Iterable[Block], metric: str | None = None) -> dict[str, Points]:
+    """The points of each metric, or of one only, in the order of their lines."""
+    found: dict[str, list[tuple[NDArray[np.uint32], Points]]] = {}
+    for block in blocks:
+        for one, values in zip(block.metrics, block.values, strict=True):
+            if metric is None or metric == one:
+                found.setdefault(one, []).append((block.lines, Points(block.steps, block.times_us, values)))
+    return {one: _in_order(pieces) for one, pieces in found.items()}
+
+
+def _in_order(pieces: list[tuple[NDArray[np.uint32], Points]]) -> Points:
+    if len(pieces) == 1:
+        return pieces[0][1]
+    lines = np.concatenate([lines for lines, _ in pieces])
+    return Points.joined([points for _, points in pieces])[np.argsort(lines, kind="stable")]
