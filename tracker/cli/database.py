@@ -5,11 +5,19 @@ Exit codes: 0 done; 1 it could not be done, or a check found something; 2 the co
 
 from __future__ import annotations
 
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
 import click
+
+from tracker.cli.progress import Progress, size_of
 
 _DATABASE = click.option(
     "--database", metavar="URL", help="SQLite or PostgreSQL; the one in the settings or in TRACKER_HOME if not given."
 )
+_AS_JSON = click.option("--json", "as_json", is_flag=True, help="For programs.")
 
 
 def _url(database: str | None) -> str:
@@ -49,3 +57,82 @@ def downgrade(level: str, database: str | None) -> None:
 
     levels.downgrade(_url(database), level)
     click.echo(f"The database has the form {level}.")
+
+
+@db.command()
+@_DATABASE
+@_AS_JSON
+def check(database: str | None, as_json: bool) -> None:
+    """Look whether the database is whole; ends with 1 when it is not.
+
+    Its level, its file (SQLite), rows that belong to no run, points that cannot be read, copies of artifacts that are
+    gone. It only reads, and may run beside the server.
+
+    \b
+    tracker db check
+    tracker db check --json | jq '.[] | select(.problem_count > 0)'
+    """
+    from tracker import settings
+    from tracker.store import integrity
+    from tracker.store.database import Database
+
+    told = settings.load(database=database)
+    found = []
+    with Progress() as progress:
+        for one in integrity.check(Database(told.database_url), told.artifacts_path, progress.count):
+            found.append(one)
+            progress.clear()
+            if not as_json:
+                click.echo(f"{one.check:<10} {one.looked_at:>10,}  {'ok' if not one.problem_count else 'NOT WHOLE'}")
+                for problem in one.problems:
+                    click.echo(f"  {problem}")
+                if one.problem_count > len(one.problems):
+                    click.echo(f"  and more: {one.problem_count} in all")
+    if as_json:
+        click.echo(json.dumps([asdict(one) for one in found]))
+    sys.exit(1 if any(one.problem_count for one in found) else 0)
+
+
+@db.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@_DATABASE
+@_AS_JSON
+def backup(file: Path, database: str | None, as_json: bool) -> None:
+    """Copy the database, as it is at one moment, into FILE, which must not be there yet.
+
+    Servers go on meanwhile. SQLite's copy is a database itself; PostgreSQL's is a dump by pg_dump in its custom format.
+    Copies of artifacts are not in it.
+
+    \b
+    tracker db backup /backup/tracker-$(date +%F).backup
+    """
+    from tracker.store import backups
+
+    with Progress() as progress:
+        level = backups.backup(_url(database), file, progress.bytes)
+    size_bytes = file.stat().st_size
+    if as_json:
+        click.echo(json.dumps({"file": str(file), "size_bytes": size_bytes, "level": level}))
+    else:
+        click.echo(f"{file} has the database at {level}, {size_of(size_bytes)}.")
+
+
+@db.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@_DATABASE
+@_AS_JSON
+def restore(file: Path, database: str | None, as_json: bool) -> None:
+    """Fill an empty database from FILE, which `tracker db backup` made. One that is not empty is refused.
+
+    Stop the servers first, and start them on the restored database: they bring it to their form. Agents send again
+    what came after the backup, as far as their spools still have it.
+
+    \b
+    createdb tracker2
+    tracker db restore /backup/tracker-2026-01-31.backup --database postgresql:///tracker2
+    """
+    from tracker.store import backups
+
+    with Progress() as progress:
+        level = backups.restore(_url(database), file, progress.bytes)
+    click.echo(json.dumps({"level": level}) if as_json else f"The database is restored, at {level}.")
