@@ -6,14 +6,16 @@ import atexit
 import os
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Mapping
 
-from tracker.client import exits, past, worker
+from tracker.client import exits, worker
 from tracker.client.identity import slurm_job, whole_number
 from tracker.client.run import NoRun, Run, say_once
 from tracker.client.spool import places
+from tracker.client.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from typing import Any, Mapping
+
     from tracker.client.signals import Handler
 
 _lock = threading.RLock()  # a signal handler may log while the main thread is attaching
@@ -125,8 +127,14 @@ def time_left() -> float | None:
 
 def _told_end() -> float | None:
     job = slurm_job(os.environ)
-    for folder in [place.folder for place in places(os.environ)] if job else []:
-        ends_at = past.told_number(folder, job.restart_count + 1, "ends_at") if job else None
+    if job is None:
+        return None
+    try:
+        from tracker.client import past  # noqa: PLC0415  # `json` takes 2 ms to load, and few need it
+    except OSError:  # no descriptor is left to load it with
+        return None
+    for place in places(os.environ):
+        ends_at = past.told_number(place.folder, job.attempt, "ends_at")
         if ends_at is not None:
             return ends_at
     return None

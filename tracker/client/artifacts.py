@@ -5,10 +5,16 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from typing import Any, Generator, Iterator, Mapping, NamedTuple, TypeVar
 
 from tracker.client import encode
 from tracker.client.media import Unusable
+from tracker.client.typed import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from typing import Any, Generator, Iterator, Mapping, TypeVar
+
+    Result = TypeVar("Result")
+    Hashing = Generator[None, None, Result]
 
 INLINE_BYTES = 64 * 1024 * 1024  # up to here the digest is computed at once, beyond in the background
 MOST_FILES = 100_000  # of one folder
@@ -16,10 +22,6 @@ MOST_LISTED = 200  # files that the line names
 _MOST_LISTED_BYTES = 500_000
 CHUNK_BYTES = 1024 * 1024
 _FILE = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-
-
-Result = TypeVar("Result")
-Hashing = Generator[None, None, Result]
 
 
 def result_of(work: Hashing[Result]) -> Result:

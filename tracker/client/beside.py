@@ -9,29 +9,34 @@ import base64
 import math
 import os
 import time
-from typing import Any, Mapping, Protocol
 
 from tracker.client import encode, images, media, worker
-from tracker.client.artifacts import INLINE_BYTES, Artifact, Changed, Hashing
+from tracker.client.artifacts import INLINE_BYTES, Artifact, Changed
 from tracker.client.copies import FolderStore
 from tracker.client.media import Unusable
 from tracker.client.s3 import S3Store
 from tracker.client.spool import home
+from tracker.client.typed import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any, Mapping, Protocol
+
+    from tracker.client.artifacts import Hashing
+
+    class Teller(Protocol):
+        """A run, as it is seen from here."""
+
+        def known_step(self) -> int | None:
+            """Return the step logged last, as far as that is known without waiting."""
+
+        def tell(self, event: Mapping[str, Any]) -> None:
+            """Append an event of docs/spool.md."""
+
+        def note(self, key: str, reason: str) -> None:
+            """Say what could not be stored, and why."""
+
 
 SLICE_S = 0.1  # of the background thread, for a digest at a time
-
-
-class Teller(Protocol):
-    """A run, as it is seen from here."""
-
-    def known_step(self) -> int | None:
-        """Return the step logged last, as far as that is known without waiting."""
-
-    def tell(self, event: Mapping[str, Any]) -> None:
-        """Append an event of docs/spool.md."""
-
-    def note(self, key: str, reason: str) -> None:
-        """Say what could not be stored, and why."""
 
 
 def artifact(run: Teller, path: Any, name: Any, copy: Any, step: Any) -> None:

@@ -11,11 +11,16 @@ import re
 import sys
 import time
 from contextlib import suppress
-from typing import Any, Callable, Mapping
 
 from tracker.client import encode, git, redact
 from tracker.client.identity import arguments, slurm_job, whole_number, working_folder
 from tracker.client.pace import OutOfTime, Pace, read_plain
+from tracker.client.typed import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any, Callable, Mapping
+
+    _Finder = Callable[[Mapping[str, str], Pace], Any]
 
 MOST_SCRIPT_BYTES = 64 * 1024
 MOST_PACKAGES = 2000
@@ -25,7 +30,6 @@ MOST_PROCESSES = 3000
 MOST_ANCESTORS = 32
 _SCRIPT = "/slurm_script"
 _LEFT_OUT_FIRST = ("diff", "packages", "script", "env", "modules", "argv")  # where all together is too long
-_Finder = Callable[[Mapping[str, str], Pace], Any]
 _DISTRIBUTION = re.compile(
     r"([A-Za-z0-9][A-Za-z0-9._]*)(?:-([A-Za-z0-9][A-Za-z0-9.!+_]*))?(?:-py[0-9.]+)?\.(?:dist-info|egg-info|egg-link|egg)\Z"
 )
@@ -59,9 +63,10 @@ def facts(env: Mapping[str, str], code_folders: list[str], pace: Pace) -> dict[s
         "event": "capture",
         "version": 1,
         "time": time.time(),
-        "attempt": job.restart_count + 1 if job else 1,
+        "attempt": job.attempt if job else 1,
     }
     notes: list[str] = []
+    redact.prepare(pace)
     finders: dict[str, _Finder] = {**_FACTS, "git": lambda _env, pace: git.describe(code_folders, pace)}
     for name, find in finders.items():
         try:
@@ -226,7 +231,7 @@ _FACTS: dict[str, _Finder] = {
     "venv": _venv,
     "container": _container,
     "modules": _modules,
-    "env": lambda env, _pace: redact.variables(env),
+    "env": redact.variables,
     "script": _script,
     "packages": _packages,
 }

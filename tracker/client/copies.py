@@ -12,11 +12,14 @@ import hashlib
 import os
 import time
 from contextlib import contextmanager, suppress
-from typing import Iterator
 
 from tracker.client.artifacts import CHUNK_BYTES, Changed, File
 from tracker.client.media import Unusable
 from tracker.client.spool import make_private
+from tracker.client.typed import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Iterator
 
 _PAUSE_S = 0.1
 _GIVE_UP_S = 60.0  # another process holds the copy, and it does not grow

@@ -5,27 +5,37 @@ Whatever cannot be stored comes back as a reason, never as an error.
 
 from __future__ import annotations
 
-import json
-from typing import Any, Collection, Dict, Iterator, Mapping, NamedTuple, Union
+from collections.abc import Mapping
+
+from tracker.client.typed import TYPE_CHECKING
 
 try:
     import orjson
 except ImportError:
-    orjson = None  # type: ignore[assignment]
+    from tracker.client.plain import line, line_of_points
+else:
+
+    def line(message: dict[str, Any]) -> bytes:
+        """Encode what `storable` made."""
+        return orjson.dumps(message, option=orjson.OPT_APPEND_NEWLINE)
+
+    def line_of_points(metrics: dict[str, Any], step: int | None, time_s: float) -> bytes:
+        """Encode finite numbers under their names. Raises what orjson raises for what else is there."""
+        message = {"metrics": metrics, "time": time_s}
+        if step is not None:
+            message["step"] = step
+        return orjson.dumps(message, option=orjson.OPT_APPEND_NEWLINE)
+
+
+if TYPE_CHECKING:
+    from typing import Any, Iterator, Tuple, Union
+
+    Number = Union[int, float, str]  # a string is "NaN", "Infinity" or "-Infinity"
+    Refused = Tuple[str, str]  # the key of what cannot be stored, and why
 
 MAX_LINE_BYTES = 1024 * 1024
 MAX_NESTING = 8
 _INT64_LEAST, _INT64_MOST = -(2**63), 2**63 - 1
-_plain_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False).encode
-
-Number = Union[int, float, str]  # a string is "NaN", "Infinity" or "-Infinity"
-
-
-class Refused(NamedTuple):
-    """A value that cannot be stored, and why."""
-
-    key: str
-    reason: str
 
 
 def quick_points(metrics: Any, step: Any, time_s: float) -> bytes | None:
@@ -40,52 +50,10 @@ def quick_points(metrics: Any, step: Any, time_s: float) -> bytes | None:
             return None
         if step is not None and not _INT64_LEAST <= step <= _INT64_MOST:
             return None
-        line = _encode_plain(metrics, step, time_s)
-        return line if len(line) <= MAX_LINE_BYTES else None
+        made = line_of_points(metrics, step, time_s)
+        return made if len(made) <= MAX_LINE_BYTES else None
     except Exception:  # `points` finds out and says what it was
         return None
-
-
-if orjson is not None:
-
-    def _encode_plain(metrics: dict[str, Any], step: int | None, time_s: float) -> bytes:
-        message = {"metrics": metrics, "time": time_s}
-        if step is not None:
-            message["step"] = step
-        return orjson.dumps(message, option=orjson.OPT_APPEND_NEWLINE)
-
-else:
-
-    def _encode_plain(metrics: dict[str, Any], step: int | None, time_s: float) -> bytes:
-        types = {*map(type, metrics.values())}
-        if types != _FLOATS and not (types <= _FLOATS_AND_INTS and _are_int64(metrics.values())):
-            raise ValueError("others have a repr that need not be JSON, and json would write any integer")
-        filled = ",".join(map(_forms.__getitem__, metrics)) % (*metrics.values(),)
-        counted = "" if step is None else f',"step":{step}'
-        return f'{{"metrics":{{{filled}}}{counted},"time":{time_s!r}}}\n'.encode()
-
-
-class _Forms(Dict[str, str]):
-    """For each name of a metric `"name":%r`: the same few names come again and again."""
-
-    def __missing__(self, name: str) -> str:
-        if type(name) is not str:
-            raise ValueError("json would write any key as a text")
-        name.encode()  # raises for halves of characters, which the server cannot take
-        if len(self) >= _MOST_FORMS:
-            self.clear()
-        form = self[name] = json.dumps(name).replace("%", "%%") + ":%r"
-        return form
-
-
-_FLOATS = {float}
-_FLOATS_AND_INTS = {float, int}
-_MOST_FORMS = 10_000
-_forms = _Forms()
-
-
-def _are_int64(numbers: Collection[int | float]) -> bool:
-    return min(numbers) >= _INT64_LEAST and max(numbers) <= _INT64_MOST
 
 
 def points(metrics: Any, step: Any, time_s: float) -> tuple[list[bytes], list[Refused]]:
@@ -95,14 +63,14 @@ def points(metrics: Any, step: Any, time_s: float) -> tuple[list[bytes], list[Re
     for key, value in _leaves(metrics, refused):
         number, reason = as_number(value)
         if number is None:
-            refused.append(Refused(key, reason))
+            refused.append((key, reason))
         else:
             kept[key] = number
     message: dict[str, Any] = {"time": time_s}
     if step is not None:
         whole, reason = as_step(step)
         if whole is None:
-            refused.append(Refused("step", reason))
+            refused.append(("step", reason))
         else:
             message["step"] = whole
     return list(_split(kept, message)), refused
@@ -111,9 +79,9 @@ def points(metrics: Any, step: Any, time_s: float) -> tuple[list[bytes], list[Re
 def _split(kept: dict[str, Number], message: dict[str, Any]) -> Iterator[bytes]:
     if not kept:
         return
-    line = line_of({"metrics": kept, **message})
-    if len(line) <= MAX_LINE_BYTES:
-        yield line
+    whole = line_of({"metrics": kept, **message})
+    if len(whole) <= MAX_LINE_BYTES:
+        yield whole
     elif len(kept) > 1:
         names = list(kept)
         half = len(names) // 2
@@ -124,12 +92,12 @@ def _split(kept: dict[str, Number], message: dict[str, Any]) -> Iterator[bytes]:
 
 def _leaves(tree: Any, refused: list[Refused], prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
     if not isinstance(tree, Mapping):
-        refused.append(Refused(prefix or "metrics", f"{_type_name(tree)} is no dictionary of numbers"))
+        refused.append((prefix or "metrics", f"{_type_name(tree)} is no dictionary of numbers"))
         return
     try:
         items = list(tree.items())
     except Exception as problem:  # the mapping's own code
-        refused.append(Refused(prefix.rstrip("/") or "metrics", f"{_type_name(tree)} cannot be read: {_said(problem)}"))
+        refused.append((prefix.rstrip("/") or "metrics", f"{_type_name(tree)} cannot be read: {_said(problem)}"))
         return
     for key, value in items:
         path = (prefix + clean(key))[:500]
@@ -138,7 +106,7 @@ def _leaves(tree: Any, refused: list[Refused], prefix: str = "", depth: int = 0)
         elif depth < MAX_NESTING:
             yield from _leaves(value, refused, path + "/", depth + 1)
         else:
-            refused.append(Refused(path, f"nested more than {MAX_NESTING} deep"))
+            refused.append((path, f"nested more than {MAX_NESTING} deep"))
 
 
 def as_number(value: Any) -> tuple[Number | None, str]:
@@ -188,7 +156,7 @@ def as_step(value: Any) -> tuple[int | None, str]:
 
 def line_of(message: Mapping[str, Any]) -> bytes:
     """Encode a message as one line of JSON. What JSON does not know becomes its nearest kind, at last its text."""
-    return (_plain_json(storable(message)) + "\n").encode()
+    return line(storable(message))
 
 
 def storable(value: Any, depth: int = 0) -> Any:

@@ -5,7 +5,11 @@ from __future__ import annotations
 import sys
 import threading
 from types import TracebackType
-from typing import Any, Callable, NamedTuple, NoReturn
+
+from tracker.client.typed import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from typing import Any, Callable, NoReturn
 
 KEYBOARD_INTERRUPT = 130  # as a shell reports it
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 import os
 import re
 import sys
-from typing import Any, Mapping, NamedTuple, Sequence
+
+from tracker.client.typed import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from typing import Any, Mapping, Sequence
 
 _ARGV_MOST_CHARS = 16_000
 # What has none of this is harmless, as most command lines are; what hides secrets takes 4 ms to load.
@@ -15,11 +19,16 @@ _MAY_HOLD_A_SECRET = re.compile(
 
 
 class Job(NamedTuple):
-    """The Slurm job of a process; `restart_count` is 0 on the first attempt."""
+    """The Slurm job of a process; `restart_count` is 0 on the first attempt, whose number is 1."""
 
     cluster: str
     job_id: int
     restart_count: int
+
+    @property
+    def attempt(self) -> int:
+        """The number of the attempt."""
+        return self.restart_count + 1
 
 
 def slurm_job(env: Mapping[str, str]) -> Job | None:

@@ -9,9 +9,12 @@ import io
 import os
 import struct
 import zlib
-from typing import Any
 
 from tracker.client.media import Unusable
+from tracker.client.typed import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any
 
 MOST_BYTES = 760_000  # base64 of it, and what else its line says, stay below encode.MAX_LINE_BYTES
 MOST_READ_BYTES = 64 * 1024 * 1024

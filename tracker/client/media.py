@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 
 from tracker.client import encode
+from tracker.client.typed import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any, Iterator
 
 MOST_BINS = 512
 MOST_COLUMNS = 500

@@ -1,7 +1,7 @@
 """How the background thread of a training script works: little at a time, and not for ever.
 
-Python runs one thread at a time, so whoever computes in the background holds up the training. After each slice of half
-a millisecond the thread sleeps four times as long as it worked.
+Python runs one thread at a time, so whoever computes in the background holds up the training, and `log` first of all,
+which lets go of Python while it writes. After each slice of 0.2 ms the thread sleeps four times as long as it worked.
 """
 
 from __future__ import annotations
@@ -9,9 +9,13 @@ from __future__ import annotations
 import os
 import stat
 import time
-from typing import Callable
 
-SLICE_S = 0.0005
+from tracker.client.typed import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Callable
+
+SLICE_S = 0.0002
 REST = 4
 HURRIED_S = 1.0
 
@@ -57,11 +61,13 @@ def read_plain(path: str | bytes, most_bytes: int, pace: Pace, *, follow: bool =
     """
     fd = open_plain(path, follow=follow)
     try:
-        if os.fstat(fd).st_size > most_bytes:
+        size_bytes = os.fstat(fd).st_size
+        if size_bytes > most_bytes:
             raise OSError(f"it is longer than {most_bytes} bytes")
         pieces, room = [], most_bytes
         while room:
-            piece = os.read(fd, min(room, 1 << 18))
+            # All at once, while which Python goes on: putting pieces together would hold it up.
+            piece = os.read(fd, min(room, max(size_bytes, 1 << 16)))
             pace.step()
             if not piece:
                 break

@@ -8,13 +8,19 @@ from __future__ import annotations
 import json
 import os
 import stat
-from typing import Any, Iterable, Iterator
+import time
+
+from tracker.client.typed import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any, Iterable, Iterator
 
 _HEAD_BYTES = 32 * 1024
 _TAIL_BYTES = 64 * 1024
 _MOST_ENTRIES = 5000
 _MOST_FILES = 64
 _MOST_TOLD = 2**63
+_TOLD_WITHIN_S = 2.0
 
 
 def told(folder: str) -> dict[str, Any]:
@@ -26,9 +32,13 @@ def told(folder: str) -> dict[str, Any]:
     return said if isinstance(said, dict) else {}
 
 
-def is_told(folder: str, attempt: int) -> bool:
-    """Say whether the agent was told something for this attempt, or did not say for which."""
-    return _is_of(told(folder), attempt)
+def told_step(folder: str, attempt: int) -> int | None:
+    """Return the step before this attempt as the agent was told; it is given 2 s to be told. None if it is not."""
+    until_s = time.monotonic() + _TOLD_WITHIN_S
+    while not _is_of(told(folder), attempt) and time.monotonic() < until_s:
+        time.sleep(0.05)
+    step = told_number(folder, attempt, "last_step")
+    return None if step is None else int(step)
 
 
 def told_number(folder: str, attempt: int, key: str) -> int | float | None:
@@ -44,13 +54,13 @@ def _is_of(said: dict[str, Any], attempt: int) -> bool:
     return bool(said) and isinstance(of_attempt, int) and of_attempt >= attempt
 
 
-def last_step(folder: str, restart_count: int, rank: int) -> int | None:
+def last_step(folder: str, attempt: int, rank: int) -> int | None:
     """Return the step that this rank logged last before this attempt, as far as its files lie here; else None."""
     for path in _newest(folder):
         try:
             header = next(objects(_piece(path, 0, _HEAD_BYTES).splitlines()), {})
             count = header.get("restart_count")
-            if header.get("rank", 0) != rank or type(count) is not int or count >= restart_count:
+            if header.get("rank", 0) != rank or type(count) is not int or count + 1 >= attempt:
                 continue
             lines = objects(_piece(path, max(0, os.stat(path).st_size - _TAIL_BYTES), _TAIL_BYTES).splitlines())
             steps = [line["step"] for line in lines if "metrics" in line and type(line.get("step")) is int]

@@ -8,57 +8,63 @@ not clear the value goes: a fact that is missing costs less than a key that is s
 from __future__ import annotations
 
 import re
-from typing import Mapping, Sequence
+
+from tracker.client.typed import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Mapping, Sequence
+
+    from tracker.client.pace import Pace
 
 HIDDEN = "[redacted]"
 MOST_VARIABLES = 300
 MOST_VALUE_CHARS = 2000
 
-_SHAPES = re.compile(
+# Patterns are compiled when they are used first, and `re` keeps them: all together that takes 4 ms (see `prepare`).
+_SHAPES = (
     r"(?<![A-Za-z0-9])(?:"
     r"sk-[A-Za-z0-9_-]{16,}|[sr]k_(?:live|test)_[A-Za-z0-9]{10,}"
     r"|gh[pousr]_[A-Za-z0-9]{20,}|github_pat_[A-Za-z0-9_]{20,}|gl[a-z]{2,5}-[A-Za-z0-9_-]{16,}"
-    r"|hf_[A-Za-z0-9]{16,}|api_org_[A-Za-z0-9]{16,}|npm_[A-Za-z0-9]{20,}|pypi-[A-Za-z0-9_-]{20,}"
-    r"|(?:AKIA|ASIA|AROA|AIDA)[A-Z0-9]{16}|AIza[A-Za-z0-9_-]{30,}|ya29\.[A-Za-z0-9_-]{20,}|do[opr]_v1_[a-f0-9]{32,}"
-    r"|xox[a-z]-[A-Za-z0-9-]{10,}|eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{4,}(?:\.[A-Za-z0-9_-]*)?|MUNGE:[A-Za-z0-9+/=]{16,}:?"
-    r")"
+    r"|hf_[A-Za-z0-9]{16,}|api_org_[A-Za-z0-9]{16,}|npm_[A-Za-z0-9]{20,}|pypi-[A-Za-z0-9_-]{20,})",
+    r"(?<![A-Za-z0-9])(?:"
+    r"(?:AKIA|ASIA|AROA|AIDA)[A-Z0-9]{16}|AIza[A-Za-z0-9_-]{30,}|ya29\.[A-Za-z0-9_-]{20,}|do[opr]_v1_[a-f0-9]{32,}"
+    r"|xox[a-z]-[A-Za-z0-9-]{10,}|eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{4,}(?:\.[A-Za-z0-9_-]*)?"
+    r"|MUNGE:[A-Za-z0-9+/=]{16,}:?)",
 )
-_ADDRESS = re.compile(r"((?<![A-Za-z0-9])[A-Za-z][A-Za-z0-9+.-]{1,20}://)([^\s/@\"'<>]{1,500})@")
-_RUN = re.compile(r"[A-Za-z0-9_+=-]{20,}|[A-Za-z0-9+/=]{40,}")
-_DEVICE = re.compile(r"(?:GPU|MIG)-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
-_HEX = re.compile(r"[0-9a-fA-F]{32,}\Z")
+_ADDRESS = r"((?<![A-Za-z0-9])[A-Za-z][A-Za-z0-9+.-]{1,20}://)([^\s/@\"'<>]{1,500})@"
+_RUN = r"[A-Za-z0-9_+=-]{20,}|[A-Za-z0-9+/=]{40,}"
+_DEVICE = r"(?:GPU|MIG)-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z"
+_HEX = r"[0-9a-fA-F]{32,}\Z"
 _WORDS = (
     r"(?:token|secret|password|passwd|passphrase|passcode|pass|pwd|apikey|key|cred(?:ential)?|auth(?:orization)?"
     r"|bearer|signature|cookie|jwt)"
 )
-_NAMED = re.compile(
+_NAMED = (
     rf"(?i){_WORDS}(?:s|_?(?:id|value|string|base64|b64|hex))?"
     r"(?P<mid>(?:[\"'\]]{0,3}[ \t]{0,20}(?:=>|:=|[=:])|[\"'],)[ \t]{0,20}(?:[bfru]{0,2}(?=[\"']))?"
     r"(?:[\"']?(?:bearer|basic|token)[ \t]+)?)"
     r"(?P<value>\"[^\"]*\"?|'[^']*'?|[^\s\"'&|;,)\]}]+)"
 )
-_OPTION = re.compile(
+_OPTION = (
     rf"(?i)(?<![^\s\"'(,=])--?[a-z0-9_.-]{{0,60}}?{_WORDS}s?(?P<mid>[ \t]+)(?P<value>\"[^\"]*\"?|'[^']*'?|[^\s-]\S*)"
 )
-_SPOKEN = re.compile(
+_SPOKEN = (
     r"(?i)(?:\b(?:password|passphrase|basic|bearer|token|sshpass[ \t]+-p)(?=\s)|\s-(?:u|-user)[ =]?[^\s:\"']{1,100}:)"
     r"(?P<mid>[ \t]*)(?P<value>[^\s\"']{4,})"
 )
-_STRONG = re.compile(
+_STRONG = (
     r"(?i)passw|passphrase|passcode|pwd|secret|cred|bearer|cookie|jwt"
     r"|(?:api|access|private|auth|client|account|master|encryption|signing|ssh|deploy|license|wandb|hf|openai|aws|azure"
     r"|github|gitlab|slack|comet|neptune)[_.-]?(?:api[_.-]?)?(?:key|token|auth|pass)|(?-i:^[A-Z][A-Z0-9]*_[A-Z0-9_]+\s*\Z)"
 )
-_NAME_BEFORE = re.compile(r"[A-Za-z0-9_.-]{0,60}\Z")
-_REFERENCE = re.compile(r"[\"']?(?:\$|<|%\(|\{\{)|[\"']{0,2}\Z")
-_PLAIN = re.compile(
-    r"(?i)[\"']?(?:\d{1,6}(?:\.\d*)?|none|null|true|false|yes|no|on|off|auto|str|int|bool|bytes|any)?[\"',:]*\Z"
-)
-_KEY_BEGINS = re.compile(r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----")
-_KEY_ENDS = re.compile(r"-----END [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----")
+_NAME_BEFORE = r"[A-Za-z0-9_.-]{0,60}\Z"
+_REFERENCE = r"[\"']?(?:\$|<|%\(|\{\{)|[\"']{0,2}\Z"
+_PLAIN = r"(?i)[\"']?(?:\d{1,6}(?:\.\d*)?|none|null|true|false|yes|no|on|off|auto|str|int|bool|bytes|any)?[\"',:]*\Z"
+_KEY_BEGINS = r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----"
+_KEY_ENDS = r"-----END [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----"
 
-_SECRET_VARIABLE = re.compile(r"(?i)token|key|secret|pass|cred|auth|jwt|cookie|session|signature|private")
-_TOLD_VARIABLE = re.compile(
+_SECRET_VARIABLE = r"(?i)token|key|secret|pass|cred|auth|jwt|cookie|session|signature|private"
+_TOLD_VARIABLE = (
     r"(?:SLURM_(?!SPANK_|JWT)|SLURMD_NODENAME\Z|CUDA_|ROCR_|HIP_|HSA_|ZE_|GPU_DEVICE_ORDINAL\Z|NVIDIA_|OMP_|KMP_|GOMP_|MKL_"
     r"|OPENBLAS_|NUMEXPR_|NCCL_|RCCL_|UCX_|FI_|GLOO_|OMPI_MCA_|I_MPI_|PYTHON|TORCH|PYTORCH_|XLA_|JAX_|TF_|CUBLAS_|CUDNN_|TRITON_"
     r"|(?:LOCAL_|GROUP_|NODE_)?RANK\Z|(?:LOCAL_)?WORLD_SIZE\Z|MASTER_(?:ADDR|PORT)\Z|LD_LIBRARY_PATH\Z|LD_PRELOAD\Z|LANG\Z"
@@ -66,13 +72,21 @@ _TOLD_VARIABLE = re.compile(
 )
 
 
-def variables(env: Mapping[str, str]) -> dict[str, str]:
+def prepare(pace: Pace) -> None:
+    """Compile what is needed below, with pauses in between; without it the first line waits for all of it."""
+    for pattern in (*_SHAPES, _ADDRESS, _RUN, _NAMED, _OPTION, _SPOKEN, _STRONG, _PLAIN, _TOLD_VARIABLE):
+        re.compile(pattern)
+        pace.step()
+
+
+def variables(env: Mapping[str, str], pace: Pace) -> dict[str, str]:
     """Return the variables that tell how a job was set up, by name; most of an environment is nobody's business."""
-    names = [name for name in sorted(env) if _TOLD_VARIABLE.match(name)][:MOST_VARIABLES]
-    return {
-        name: HIDDEN if _SECRET_VARIABLE.search(name) else line(env[name][: 2 * MOST_VALUE_CHARS])[:MOST_VALUE_CHARS]
-        for name in names
-    }
+    told = {}
+    for name in [name for name in sorted(env) if re.match(_TOLD_VARIABLE, name)][:MOST_VARIABLES]:
+        hide = re.search(_SECRET_VARIABLE, name)
+        told[name] = HIDDEN if hide else line(env[name][: 2 * MOST_VALUE_CHARS])[:MOST_VALUE_CHARS]
+        pace.step()
+    return told
 
 
 def arguments(argv: Sequence[str]) -> list[str]:
@@ -100,8 +114,8 @@ class Lines:
 
     def told(self, text: str) -> str:
         """Return the next line as it may be told."""
-        if self._in_key or _KEY_BEGINS.search(text):
-            self._in_key = not _KEY_ENDS.search(text)
+        if self._in_key or re.search(_KEY_BEGINS, text):
+            self._in_key = not re.search(_KEY_ENDS, text)
             told = HIDDEN + "\n" * text.endswith("\n")
         else:
             told = line(text, code=self._code)
@@ -115,17 +129,18 @@ class Lines:
 
 def line(text: str, *, code: bool = False) -> str:
     """Return a line of text without what looks like a secret. See `Lines` for `code`."""
-    text = _ADDRESS.sub(_without_credentials, text)
-    text = _SHAPES.sub(HIDDEN, text)
-    text = _NAMED.sub(lambda found: _hidden_value(found, code), text)
-    text = _OPTION.sub(lambda found: _hidden_value(found, code), text)
-    text = _SPOKEN.sub(lambda found: _hidden_value(found, code), text)
-    return _RUN.sub(_hidden_run, text)
+    text = re.sub(_ADDRESS, _without_credentials, text)
+    for shape in _SHAPES:
+        text = re.sub(shape, HIDDEN, text)
+    text = re.sub(_NAMED, lambda found: _hidden_value(found, code), text)
+    text = re.sub(_OPTION, lambda found: _hidden_value(found, code), text)
+    text = re.sub(_SPOKEN, lambda found: _hidden_value(found, code), text)
+    return re.sub(_RUN, _hidden_run, text)
 
 
 def address(url: str) -> str:
     """Return an address without user and password, but for the `git@` that everybody has."""
-    return line(_ADDRESS.sub(_without_credentials, url))
+    return line(re.sub(_ADDRESS, _without_credentials, url))
 
 
 def _without_credentials(found: re.Match[str]) -> str:
@@ -134,7 +149,7 @@ def _without_credentials(found: re.Match[str]) -> str:
 
 
 def _hidden_value(found: re.Match[str], code: bool) -> str:
-    before = _NAME_BEFORE.search(found.string, max(0, found.start() - 60), found.start())
+    before = re.search(_NAME_BEFORE, found.string[max(0, found.start() - 60) : found.start()])
     name = (before[0] if before else "") + found.string[found.start() : found.start("mid")]
     value = found["value"]
     if value.startswith(HIDDEN[:-1]) or _is_plain(name, value) or (code and not _is_secret_in_code(found, name, value)):
@@ -146,9 +161,9 @@ def _hidden_value(found: re.Match[str], code: bool) -> str:
 
 def _is_plain(name: str, value: str) -> bool:
     """Say whether the value is a reference such as `$TOKEN`, or too simple a secret for a name as weak as `key`."""
-    if _REFERENCE.match(value):
+    if re.match(_REFERENCE, value):
         return True
-    return bool(_PLAIN.match(value)) and (not _STRONG.search(name) or not re.search(r"\d", value))
+    return bool(re.match(_PLAIN, value)) and (not re.search(_STRONG, name) or not re.search(r"\d", value))
 
 
 def _is_secret_in_code(found: re.Match[str], name: str, value: str) -> bool:
@@ -158,7 +173,7 @@ def _is_secret_in_code(found: re.Match[str], name: str, value: str) -> bool:
         return False  # `Client(api_key=api_key)`
     if found["mid"].isspace() or not found["mid"]:
         return mixed  # `password for the` is no `password hunter2`
-    if _STRONG.search(name):
+    if re.search(_STRONG, name):
         # A literal is in quotes, or is a word in a configuration; a call or a path through objects is none.
         return value[0] in "\"'" or not re.search(r"[(\[{.]", bare)
     if not mixed or not re.match(r"[\w+/=~!@#$%^&*-]{8,}\Z", bare):
@@ -169,7 +184,7 @@ def _is_secret_in_code(found: re.Match[str], name: str, value: str) -> bool:
 def _hidden_run(found: re.Match[str]) -> str:
     run = found[0]
     before = found.string[max(0, found.start() - 8) : found.start()].lower()
-    if _DEVICE.match(run) or before.endswith(("sha256:", "sha512:", "sha1:", "sha256-", "sha512-", "md5:")):
+    if re.match(_DEVICE, run) or before.endswith(("sha256:", "sha512:", "sha1:", "sha256-", "sha512-", "md5:")):
         return run
     if run.startswith(("sha256", "sha512")):
         return run
@@ -180,7 +195,7 @@ def _hidden_run(found: re.Match[str]) -> str:
 
 def _is_random(run: str) -> bool:
     """Say whether letters and digits follow each other as in a key, not as in words and numbers."""
-    if _HEX.match(run):
+    if re.match(_HEX, run):
         return len(set(run)) >= 8 and bool(re.search(r"\d", run)) and bool(re.search(r"[a-fA-F]", run))
     kinds = ["0" if one.isdigit() else "a" if one.islower() else "A" for one in run if one.isalnum()]
     if len(kinds) < 16 or len(set(kinds)) < 2 or "0" not in kinds:

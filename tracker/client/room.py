@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Mapping
+
+from tracker.client.typed import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Mapping
 
 DEFAULT_LIMIT_BYTES = 1024**3
 _UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import bisect  # noqa: F401
 import os
-import struct  # noqa: F401
 import sys
 import time
-import zlib  # noqa: F401
+from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, Callable, Mapping, MutableMapping
 
-from tracker.client import encode, past, room, worker
+from tracker.client import encode, preloaded, room, worker  # noqa: F401
 from tracker.client.identity import code_folders, is_captured, rank, slurm_job, writer_header
 from tracker.client.spool import NoSpool, is_on_network, new_file, new_spool_file, places, places_of_new_run
+from tracker.client.typed import TYPE_CHECKING
 
-# What the background needs of the standard library is loaded here, in front: a child that is forked while a thread
-# loads a module waits for that module for ever.
+if TYPE_CHECKING:
+    from typing import Any, Callable, MutableMapping
 
 _LOOK_EVERY_S = 1.0
 _FLUSH_EVERY_S = 4.0  # so that other hosts see a line 5 s later at most
 _FULL_LOOK_EVERY_S = 60.0
 _TELL_AT_MOST_EVERY_S = 60.0
-_TOLD_WITHIN_S = 2.0
 _MOST_WARNINGS = 1000
 _LEFT_FOR_POINTS_BYTES = 16 * 1024 * 1024
 _MOST_OVER_BYTES = 16 * 1024**2  # of a share, while the background has other work
@@ -104,17 +101,24 @@ class Run:
         self.cluster = job.cluster if job else None
         self.job_id = job.job_id if job else None
         self.id = self._place.run_id
-        self.attempt = job.restart_count + 1 if job and not new else 1
+        self.attempt = job.attempt if job and not new else 1
         self.spool = self._place.folder
         self._is_mine = not self._place.joined  # outside Slurm only the process that began a run may end it
         self._has_ended = self._is_over = False  # the end was told; it is finished with
         self._noted: set[str] = set()
         self._look_at_s = self._renew_at_s = 0.0
         self._begin_counting()
-        self._step = past.last_step(self.spool, self.attempt - 1, rank(env)) if self.attempt > 1 else None
+        self._step = self._step_before()
         self._names_steps = self._step is not None  # the server counts a file's steps, and knows no others
         self._has_asked = False  # the agent, for the last step of earlier attempts
         self._begin()
+
+    def _step_before(self) -> int | None:
+        if self.attempt == 1:
+            return None
+        from tracker.client import past  # noqa: PLC0415  # `json` takes 2 ms to load, and most runs have no past
+
+        return past.last_step(self.spool, self.attempt, rank(self._env))
 
     def _begin(self) -> None:
         self._write_header()
@@ -171,12 +175,10 @@ class Run:
         Right after a requeue this may take 2 s, once: the agent asks the server what the files here do not tell.
         """
         if self._step is None and self.attempt > 1 and not self._has_asked:
+            from tracker.client import past  # noqa: PLC0415  # as in `_step_before`
+
             self._has_asked = True
-            until_s = time.monotonic() + _TOLD_WITHIN_S
-            while not past.is_told(self.spool, self.attempt) and time.monotonic() < until_s:
-                time.sleep(0.05)
-            told = past.told_number(self.spool, self.attempt, "last_step")
-            self._step = int(told) if told is not None else None
+            self._step = past.told_step(self.spool, self.attempt)
             self._names_steps = self._step is not None
         return self._step
 

@@ -7,11 +7,14 @@ final object appears whole or not at all, and an upload that was broken off send
 from __future__ import annotations
 
 import hashlib
-from typing import Any, Iterator
 
 from tracker.client.artifacts import Changed, File
 from tracker.client.copies import place
 from tracker.client.media import Unusable
+from tracker.client.typed import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any, Iterator
 
 PART_BYTES = 32 * 1024 * 1024
 _MOST_PARTS = 9000  # S3 takes 10,000

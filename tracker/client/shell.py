@@ -8,11 +8,14 @@ import os
 import re
 import sys
 import time
-from typing import Any, Mapping
 
 from tracker.client import encode, room
 from tracker.client.identity import whole_number, writer_header
 from tracker.client.spool import SpoolFile, places
+from tracker.client.typed import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any, Mapping
 
 EXAMPLES = """examples:
   tracker log loss=0.31 acc=0.9 --step 10

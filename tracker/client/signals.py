@@ -6,10 +6,15 @@ import os
 import signal
 import threading
 from types import FrameType
-from typing import Any, Callable, Sequence
 
-Handler = Callable[[int], Any]
-Teller = Callable[[str, str], Any]  # what failed, and why
+from tracker.client.typed import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any, Callable, Sequence
+
+    Handler = Callable[[int], Any]
+    Teller = Callable[[str, str], Any]  # what failed, and why
+
 OF_AN_END: Sequence[int] = (signal.SIGUSR1, signal.SIGTERM)
 
 

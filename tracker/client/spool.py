@@ -7,9 +7,12 @@ import fcntl
 import os
 import re
 from contextlib import suppress
-from typing import Iterable, Iterator, Mapping, NamedTuple
 
 from tracker.client.identity import Job, slurm_job
+from tracker.client.typed import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from typing import Iterable, Iterator, Mapping
 
 NODE_SPOOL = "/var/spool/tracker"
 _LOCAL_FOLDER = re.compile(r"local\.[0-9a-f]{32}\Z")

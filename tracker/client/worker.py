@@ -6,13 +6,17 @@ import os
 import threading
 import time
 from queue import Empty, SimpleQueue
-from typing import Any, Callable, NamedTuple
+
+from tracker.client.typed import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from typing import Any, Callable
+
+    Job = Callable[[], Any]
 
 MOST_WAITING = 1000
 IDLE_S = 0.1
 EXIT_MOST_S = 2.0  # what a process may be held at its end, altogether
-
-Job = Callable[[], Any]
 
 
 class _Work(NamedTuple):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from tracker.client import redact
 from tracker.client.git.changes import Changes, Found
 from tracker.client.git.objects import Objects, Unreadable
 from tracker.client.git.repository import Repository, find
 from tracker.client.pace import OutOfTime, Pace
+from tracker.client.typed import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any
 
 MOST_DIFF_BYTES = 256 * 1024
 REDACTION_S = 1.0

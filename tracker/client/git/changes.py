@@ -11,7 +11,8 @@ import re
 import stat
 import struct
 from contextlib import suppress
-from typing import NamedTuple
+
+from tracker.client.typed import NamedTuple
 
 try:
     from _sha1 import sha1  # type: ignore[import-not-found]  # hashlib loads OpenSSL, 4 MB
@@ -201,7 +202,7 @@ class Changes:
         if not self._is_real_folder(path.rpartition(b"/")[0]):
             return None
         with suppress(OSError):
-            return os.lstat(os.path.join(self._root, path))
+            return os.lstat(self._root + b"/" + path)
         return None
 
     def _is_real_folder(self, path: bytes) -> bool:
@@ -210,7 +211,7 @@ class Changes:
         if known is None:
             known = self._is_real_folder(path.rpartition(b"/")[0])
             try:
-                known = known and stat.S_ISDIR(os.lstat(os.path.join(self._root, path)).st_mode)
+                known = known and stat.S_ISDIR(os.lstat(self._root + b"/" + path).st_mode)
             except OSError:
                 known = False
             self._real_folders[path] = known
@@ -237,7 +238,7 @@ class Changes:
 
     def _content(self, path: bytes, status: os.stat_result) -> tuple[bytes, bytes | None]:
         """Return the object that git would make of the file and its content, None if that is too long to be shown."""
-        place = os.path.join(self._root, path)
+        place = self._root + b"/" + path
         if stat.S_ISLNK(status.st_mode):
             content = os.readlink(place)
             return _oid(content), content
@@ -312,6 +313,7 @@ class Changes:
                 if path in folders:
                     break
                 folders.add(path)
+            self._pace.step()
         for folder in sorted(folders):
             self._pace.step()
             if self._is_real_folder(folder):

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from typing import Iterator, NamedTuple, Sequence
 
 from tracker.client.pace import Pace
+from tracker.client.typed import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from typing import Iterator, Sequence
+
+    Lines = Sequence[bytes]
 
 CONTEXT_LINES = 3
 MOST_EDITS = 200  # between two lines that stand in both texts once; what differs more is replaced as a whole
 _NO_NEWLINE = b"\\ No newline at end of file\n"
-
-Lines = Sequence[bytes]
 
 
 class Change(NamedTuple):

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import struct
-from typing import Iterator, NamedTuple
 
 from tracker.client.git.objects import Unreadable, read_offset
 from tracker.client.pace import Pace
+from tracker.client.typed import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from typing import Iterator
 
 _ENTRY = struct.Struct(">10I20sH")
 _EXTENDED, _ASSUME_VALID, _STAGE = 0x4000, 0x8000, 0x3000

@@ -6,9 +6,9 @@ import os
 import struct
 import zlib
 from contextlib import suppress
-from typing import NamedTuple
 
 from tracker.client.pace import Pace, open_plain, read_plain
+from tracker.client.typed import NamedTuple
 
 MOST_PACKS = 64
 MOST_ALTERNATES = 8

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 import stat
-from typing import Iterator, NamedTuple
 
 from tracker.client.git.diff import unified
 from tracker.client.pace import Pace
+from tracker.client.typed import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from typing import Iterator
 
 
 class Version(NamedTuple):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import re
 from contextlib import suppress
-from typing import NamedTuple
 
 from tracker.client.git.objects import Unreadable
 from tracker.client.pace import Pace, read_plain
+from tracker.client.typed import NamedTuple
 
 _MOST_FOLDERS_UP = 64
 _MOST_LINKED_REFS = 5
