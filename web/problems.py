@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from http import HTTPStatus
+from typing import Annotated
 
 from flask import Flask, Response, current_app, json, render_template, request
 from flask.typing import ResponseReturnValue
+from pydantic import BaseModel, WithJsonSchema
 from werkzeug.exceptions import HTTPException
 
 from tracker.errors import TrackerError
@@ -16,6 +18,28 @@ _SENTENCES = {
     405: "This address does not take this method.",
     413: "More was sent than is accepted at once.",
 }
+
+
+def codes() -> dict[str, str]:
+    """What each code of a problem document means, by the code."""
+    told, left = {"internal": "The server made a mistake; its log tells more."}, [TrackerError]
+    while left:
+        kind = left.pop()
+        left += kind.__subclasses__()
+        if kind is not TrackerError:
+            told[kind.code] = " ".join((kind.__doc__ or "").split())
+    for status, code in _CODES.items():
+        told.setdefault(code, _SENTENCES[status])
+    return dict(sorted(told.items()))
+
+
+class Problem(BaseModel):
+    """An error: `code` is stable, `detail` is a sentence for people."""
+
+    title: str
+    status: int
+    code: Annotated[str, WithJsonSchema({"type": "string", "examples": ["not_found"]})]
+    detail: str
 
 
 def install(app: Flask) -> None:

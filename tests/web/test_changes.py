@@ -130,12 +130,12 @@ def test_many_runs_are_changed_and_deleted_together_or_not_at_all(server: Server
     found = send(server, "GET", "/runs?experiment=paper").json["items"]
     assert [run["tags"] for run in found] == [{"paper": "yes"}] * 3
     assert send(server, "PATCH", "/runs", {"ids": [*mine, foreign], "name": "x"}).status == 404
-    assert send(server, "POST", "/runs/delete", {"ids": [*mine, foreign]}).status == 404
-    assert send(server, "POST", "/runs/delete", {"ids": [*mine, live]}).status == 409
+    assert send(server, "POST", "/runs:delete", {"ids": [*mine, foreign]}).status == 404
+    assert send(server, "POST", "/runs:delete", {"ids": [*mine, live]}).status == 409
     assert {run["name"] for run in send(server, "GET", "/runs").json["items"]} == {"train"}
-    assert send(server, "POST", "/runs/delete", {"ids": mine}).json == {"count": 3}
+    assert send(server, "POST", "/runs:delete", {"ids": mine}).json == {"count": 3}
     assert [run["id"] for run in send(server, "GET", "/runs").json["items"]] == [live]
-    assert send(server, "POST", "/runs/delete", {"ids": mine}).status == 404
+    assert send(server, "POST", "/runs:delete", {"ids": mine}).status == 404
 
 
 def test_runs_that_many_delete_at_once_are_deleted_once(server: Server) -> None:
@@ -216,7 +216,7 @@ def test_nobody_changes_what_is_of_others(server: Server) -> None:
     point = {"points": [{"metric": "loss", "value": 1}]}
     for method, path, body in (
         ("POST", f"/runs/{run.id}/metrics", point), ("PATCH", f"/runs/{run.id}", {"tags": {"a": "b"}}),
-        ("PATCH", "/runs", {"ids": [run.id], "name": "x"}), ("POST", "/runs/delete", {"ids": [run.id]}),
+        ("PATCH", "/runs", {"ids": [run.id], "name": "x"}), ("POST", "/runs:delete", {"ids": [run.id]}),
     ):  # fmt: skip
         assert send(server, method, path, body).status == 404
     assert send(server, "GET", f"/runs/{run.id}", token=server.token("bob")).json["summary"] == {}

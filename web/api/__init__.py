@@ -4,16 +4,30 @@ from __future__ import annotations
 
 from flask import Blueprint, Flask
 
-from web.api import artifacts, captures, cluster, experiments, ingest, media, output, points, run_changes, runs, series
+from web.api import (
+    artifacts,
+    captures,
+    cluster,
+    experiments,
+    ingest,
+    many_runs,
+    media,
+    openapi,
+    output,
+    points,
+    run_changes,
+    runs,
+    series,
+)
 
 
 def install(app: Flask) -> None:
     """Put the API into the application."""
     api = Blueprint("api", __name__, url_prefix="/api/v1")
     of_runs = (
-        runs.runs, run_changes.run_changes, points.points, series.series, output.output, artifacts.artifacts,
-        captures.captures, media.media,
+        runs.runs, run_changes.run_changes, many_runs.many_runs, points.points, series.series, output.output,
+        artifacts.artifacts, captures.captures, media.media,
     )  # fmt: skip
-    for part in (experiments.experiments, *of_runs, cluster.cluster, ingest.ingest):
+    for part in (experiments.experiments, *of_runs, cluster.cluster, ingest.ingest, openapi.openapi):
         api.register_blueprint(part)
     app.register_blueprint(api)

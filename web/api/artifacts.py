@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from tracker.actions.read_copy import open_copy
 from tracker.store import artifacts as store
 from tracker.store import runs
+from web.api.described import described
 from web.api.exchange import answer, read_query
 from web.api.models import NoQuery, Time
 from web.context import db, settings, viewer
@@ -69,6 +70,7 @@ class ArtifactList(BaseModel):
 
 
 @artifacts.get("/<run:ident>/artifacts")
+@described(ArtifactList, query=ArtifactsQuery)
 def find(ident: str) -> ResponseReturnValue:
     """The artifacts of a run."""
     asked = read_query(ArtifactsQuery)
@@ -79,6 +81,7 @@ def find(ident: str) -> ResponseReturnValue:
 
 
 @artifacts.get("/<run:ident>/artifacts/<run:artifact>")
+@described(ArtifactWithFiles)
 def get(ident: str, artifact: str) -> ResponseReturnValue:
     """One artifact, with its files."""
     read_query(NoQuery)
@@ -89,6 +92,7 @@ def get(ident: str, artifact: str) -> ResponseReturnValue:
 
 
 @artifacts.get("/<run:ident>/artifacts/<run:artifact>/content")
+@described({"application/octet-stream": None})
 def content(ident: str, artifact: str) -> ResponseReturnValue:
     """The content of a copy that this server can read; of a folder its manifest."""
     read_query(NoQuery)

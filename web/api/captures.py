@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from tracker.store import captures as store
 from tracker.store import runs
 from tracker.store.captures import Captured
+from web.api.described import described
 from web.api.exchange import answer, read_query
 from web.api.models import NoQuery, Time
 from web.context import db, viewer
@@ -105,6 +106,7 @@ class CaptureList(BaseModel):
 
 
 @captures.get("/<run:ident>/capture")
+@described(CaptureList)
 def find(ident: str) -> ResponseReturnValue:
     """What the run's scripts were."""
     read_query(NoQuery)

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from tracker.states import LIVE_STATES
 from tracker.store import clusters, runs, tables
 from tracker.store.runs import Page
+from web.api.described import described
 from web.api.exchange import answer, read_query
 from web.api.models import NoQuery, PageQuery, RunList, Time
 from web.context import db, viewer
@@ -83,6 +84,7 @@ def _watched(clusters: Iterable[tables.Cluster]) -> list[Watched]:
 
 
 @cluster.get("/jobs")
+@described(JobList, query=PageQuery)
 def jobs() -> ResponseReturnValue:
     """Runs that wait or run, newest first."""
     asked = read_query(PageQuery)
@@ -93,6 +95,7 @@ def jobs() -> ResponseReturnValue:
 
 
 @cluster.get("/nodes")
+@described(NodeList)
 def nodes() -> ResponseReturnValue:
     """All nodes of all clusters."""
     read_query(NoQuery)

@@ -6,8 +6,9 @@ from flask import Blueprint, url_for
 from flask.typing import ResponseReturnValue
 from pydantic import BaseModel, ConfigDict
 
-from tracker.errors import Forbidden
+from tracker.errors import Conflict, Forbidden
 from tracker.store import experiments as store
+from web.api.described import described
 from web.api.exchange import answer, made, read_body, read_query
 from web.api.models import Asked, Name, NoQuery, PageQuery, Time
 from web.context import db, now, viewer
@@ -47,6 +48,7 @@ class ExperimentList(BaseModel):
 
 
 @experiments.get("")
+@described(ExperimentList, query=PageQuery)
 def find() -> ResponseReturnValue:
     """Experiments in which the asker may see a run, or which they made."""
     asked = read_query(PageQuery)
@@ -56,6 +58,7 @@ def find() -> ResponseReturnValue:
 
 
 @experiments.post("")
+@described(Experiment, body=NewExperiment, status=201, errors=(Conflict, Forbidden))
 def make() -> ResponseReturnValue:
     """Make an experiment; a run makes its own, too, by naming it."""
     read_query(NoQuery)
@@ -68,6 +71,7 @@ def make() -> ResponseReturnValue:
 
 
 @experiments.get("/<run:ident>")
+@described(Experiment)
 def get(ident: str) -> ResponseReturnValue:
     """One experiment."""
     read_query(NoQuery)
@@ -75,6 +79,7 @@ def get(ident: str) -> ResponseReturnValue:
 
 
 @experiments.patch("/<run:ident>")
+@described(Experiment, body=ExperimentChange, errors=(Conflict, Forbidden))
 def change(ident: str) -> ResponseReturnValue:
     """Give an experiment another name. Those with runs of other users are changed by administrators only."""
     read_query(NoQuery)
@@ -86,6 +91,7 @@ def change(ident: str) -> ResponseReturnValue:
 
 
 @experiments.delete("/<run:ident>")
+@described(status=204, errors=(Conflict, Forbidden))
 def remove(ident: str) -> ResponseReturnValue:
     """Delete an experiment and its runs, all of which have ended."""
     read_query(NoQuery)

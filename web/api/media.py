@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tracker.store import media as store
 from tracker.store import runs
+from web.api.described import described
 from web.api.exchange import answer, read_query
 from web.api.models import Key, NoQuery, Time
 from web.context import db, viewer
@@ -79,6 +80,7 @@ class Histograms(BaseModel):
 
 
 @media.get("/<run:ident>/media")
+@described(MediaList, query=MediaQuery)
 def find(ident: str) -> ResponseReturnValue:
     """What a run logged, of all ranks, without content."""
     asked = read_query(MediaQuery)
@@ -89,6 +91,7 @@ def find(ident: str) -> ResponseReturnValue:
 
 
 @media.get("/<run:ident>/media/histograms")
+@described(Histograms, query=HistogramsQuery)
 def histograms(ident: str) -> ResponseReturnValue:
     """The histograms of one name over steps, those that are to be shown."""
     asked = read_query(HistogramsQuery)
@@ -102,6 +105,7 @@ def histograms(ident: str) -> ResponseReturnValue:
 
 
 @media.get("/<run:ident>/media/<run:medium>")
+@described({"application/json": None, "image/*": None})
 def content(ident: str, medium: str) -> ResponseReturnValue:
     """One image, or one histogram or table as JSON. It never changes."""
     read_query(NoQuery)

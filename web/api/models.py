@@ -49,17 +49,27 @@ def _a_moment(value: Any) -> datetime:
 
 Text = Annotated[str, Field(pattern=r"^[^\x00]*$", max_length=1000)]
 Key = Annotated[str, Field(pattern=r"^[^\x00]+$", max_length=512)]
-Number = Annotated[float, PlainSerializer(_number, return_type=float | str)]
-Time = Annotated[datetime, PlainSerializer(_utc, return_type=str)]
+_WORDS = ["NaN", "Infinity", "-Infinity"]
+Number = Annotated[
+    float,
+    PlainSerializer(_number, return_type=float | str),
+    WithJsonSchema({"anyOf": [{"type": "number"}, {"enum": _WORDS}]}, mode="serialization"),
+]
+Time = Annotated[
+    datetime,
+    PlainSerializer(_utc, return_type=str),
+    WithJsonSchema({"type": "string", "format": "date-time"}, mode="serialization"),
+]
 State = Literal[STATES]  # type: ignore[valid-type]
 
 Name = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]+$", max_length=MAX_NAME_CHARS)]
 """What people call a thing: a line of text."""
 Sentence = Annotated[str, Field(pattern=r"^[^\x00]*$", max_length=MAX_NAME_CHARS)]
 LongText = Annotated[str, Field(pattern=r"^[^\x00]*$", max_length=MAX_TEXT_CHARS)]
-Step = Annotated[int, BeforeValidator(_a_number), Field(ge=-(2**63), le=2**63 - 1)]
+Count = Annotated[int, Field(ge=0, le=2**63 - 1), BeforeValidator(_a_number)]
+Step = Annotated[int, Field(ge=-(2**63), le=2**63 - 1), BeforeValidator(_a_number)]
 Figure = (
-    Annotated[float, BeforeValidator(_a_number), Field(allow_inf_nan=False)] | Literal["NaN", "Infinity", "-Infinity"]
+    Annotated[float, Field(allow_inf_nan=False), BeforeValidator(_a_number)] | Literal["NaN", "Infinity", "-Infinity"]
 )
 Past = Annotated[datetime, BeforeValidator(_a_moment), WithJsonSchema({"type": "string", "format": "date-time"})]
 """A moment since 1970, as ISO 8601; in UTC unless it names a zone."""

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from tracker.store import logs, runs
 from tracker.store.logs import LogTail
 from tracker.terminal import plain
+from web.api.described import described
 from web.api.exchange import answer, read_query
 from web.api.models import NoQuery
 from web.context import db, viewer
@@ -47,6 +48,7 @@ class LogEnd(BaseModel):
 
 
 @output.get("/<run:ident>/log")
+@described({"application/json": LogEnd, "text/plain": None}, query=LogQuery)
 def tail(ident: str) -> ResponseReturnValue:
     """The end of an output stream."""
     asked = read_query(LogQuery)

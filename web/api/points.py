@@ -9,9 +9,11 @@ from flask.typing import ResponseReturnValue
 from pydantic import BaseModel, ConfigDict, Field
 
 from tracker.actions import add_points as action
+from tracker.errors import Conflict
 from tracker.store import runs
+from web.api.described import described
 from web.api.exchange import answer, read_body, read_query
-from web.api.models import Asked, Figure, Name, NoQuery, Past, Step
+from web.api.models import Asked, Count, Figure, Name, NoQuery, Past, Step
 from web.context import db, now, viewer
 
 points = Blueprint("points", __name__, url_prefix="/runs")
@@ -37,7 +39,7 @@ class NewPoints(Asked):
 
     points: Annotated[list[Point], Field(min_length=1, max_length=MOST_POINTS)]
     writer: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,40}$")] | None = None
-    offset: Annotated[Step, Field(ge=0)] | None = None
+    offset: Count | None = None
 
 
 class Stored(BaseModel):
@@ -49,6 +51,7 @@ class Stored(BaseModel):
 
 
 @points.post("/<run:ident>/metrics")
+@described(Stored, body=NewPoints, errors=(Conflict,))
 def add(ident: str) -> ResponseReturnValue:
     """Store points of a run."""
     read_query(NoQuery)

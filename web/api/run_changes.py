@@ -1,4 +1,4 @@
-"""Making, changing and deleting runs."""
+"""Making, changing and deleting a run."""
 
 from __future__ import annotations
 
@@ -11,18 +11,15 @@ from flask.typing import ResponseReturnValue
 from pydantic import Field
 
 from tracker.actions.change_runs import Change, change
-from tracker.errors import BadInput, Conflict, Forbidden
+from tracker.errors import Conflict, Forbidden
 from tracker.store import experiments, params
 from tracker.store import runs as store
+from web.api.described import described
 from web.api.exchange import answer, made, read_body, read_query
-from web.api.models import Asked, Counted, LongText, Name, NoQuery, Past, Run, Sentence
+from web.api.models import Asked, LongText, Name, NoQuery, Past, Run, Sentence
 from web.context import db, now, viewer
 
 run_changes = Blueprint("run_changes", __name__, url_prefix="/runs")
-
-MOST_RUNS = 1000
-MOST_VALUES = 10_000
-"""Params and tags that one request may set, of all its runs together."""
 
 Texts = Annotated[dict[Name, LongText], Field(max_length=1000, default_factory=dict)]
 Changes = Annotated[dict[Name, LongText | None], Field(max_length=1000, default_factory=dict)]
@@ -57,17 +54,8 @@ class RunChange(Asked):
         return Change(self.name, self.experiment, self.params, self.tags, self.state, self.reason)
 
 
-class ChosenRuns(Asked):
-    """Runs by their ids."""
-
-    ids: Annotated[list[UUID], Field(min_length=1, max_length=MOST_RUNS)]
-
-
-class RunsChange(ChosenRuns, RunChange):
-    """Runs by their ids, and what to change of all of them."""
-
-
 @run_changes.post("")
+@described(Run, body=NewRun, status=201, errors=(Conflict, Forbidden))
 def make() -> ResponseReturnValue:
     """Make a run outside Slurm."""
     read_query(NoQuery)
@@ -90,6 +78,7 @@ def make() -> ResponseReturnValue:
 
 
 @run_changes.patch("/<run:ident>")
+@described(Run, body=RunChange)
 def change_one(ident: str) -> ResponseReturnValue:
     """Give a run another name, experiment, params or tags, or end it."""
     read_query(NoQuery)
@@ -100,38 +89,14 @@ def change_one(ident: str) -> ResponseReturnValue:
     return answer(_as_it_is(run.id))
 
 
-@run_changes.patch("")
-def change_many() -> ResponseReturnValue:
-    """Change many runs alike: all of them, or none when one of them cannot be changed."""
-    read_query(NoQuery)
-    asked = read_body(RunsChange)
-    if len(asked.ids) * (len(asked.params) + len(asked.tags)) > MOST_VALUES:
-        raise BadInput(f"One request sets at most {MOST_VALUES} params and tags of all its runs together.")
-    with db().write() as session:
-        chosen = store.all_locked(session, viewer(), map(str, asked.ids))
-        change(session, chosen, asked.wanted(), now())
-    return answer(Counted(count=len(chosen)))
-
-
 @run_changes.delete("/<run:ident>")
+@described(status=204, errors=(Conflict,))
 def remove(ident: str) -> ResponseReturnValue:
     """Delete a run that has ended."""
     read_query(NoQuery)
     with db().write() as session:
         store.remove(store.get_locked(session, viewer(), ident), now())
     return "", 204
-
-
-@run_changes.post("/delete")
-def remove_many() -> ResponseReturnValue:
-    """Delete many runs that have ended: all of them, or none when one of them cannot be deleted."""
-    read_query(NoQuery)
-    asked = read_body(ChosenRuns)
-    with db().write() as session:
-        chosen = store.all_locked(session, viewer(), map(str, asked.ids))
-        for run in chosen:
-            store.remove(run, now())
-    return answer(Counted(count=len(chosen)))
 
 
 def _as_it_is(run_id: str) -> Run:

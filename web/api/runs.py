@@ -7,8 +7,10 @@ from typing import Any
 from flask import Blueprint
 from flask.typing import ResponseReturnValue
 
+from tracker.errors import BadFilter
 from tracker.store import runs as store
 from tracker.store.search import language
+from web.api.described import described
 from web.api.exchange import answer, read_query
 from web.api.models import NoQuery, Run, RunList, RunsQuery
 from web.context import db, viewer
@@ -17,6 +19,7 @@ runs = Blueprint("runs", __name__, url_prefix="/runs")
 
 
 @runs.get("")
+@described(RunList, query=RunsQuery, errors=(BadFilter,))
 def find() -> ResponseReturnValue:
     """Runs that fit all that is asked, newest first."""
     asked = read_query(RunsQuery)
@@ -39,6 +42,7 @@ def searched(asked: RunsQuery) -> dict[str, Any]:
 
 
 @runs.get("/<run:ident>")
+@described(Run)
 def get(ident: str) -> ResponseReturnValue:
     """One run."""
     read_query(NoQuery)

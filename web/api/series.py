@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field, SerializerFunctionWrapHandler, model_seri
 
 from tracker.store import charts, runs
 from tracker.store.curves import Curve
+from web.api.described import described
 from web.api.exchange import answer, read_query
 from web.api.models import Key, NoQuery, Number
 from web.context import db, viewer
@@ -92,6 +93,7 @@ class Chart(_Drawn):
 
 
 @series.get("/<run:ident>/series")
+@described(Chart, query=SeriesQuery)
 def get(ident: str) -> ResponseReturnValue:
     """One metric for a chart."""
     asked = read_query(SeriesQuery)

@@ -15,7 +15,7 @@ from web.auth.session import cookie_name, login
 from web.context import db
 from web.problems import for_programs
 
-_OPEN_TO_ALL = {"static", "health.healthz", "health.readyz", "login.enter", "login.redeem"}
+_OPEN_TO_ALL = {"static", "health.healthz", "health.readyz", "login.enter", "login.redeem", "api.openapi.show"}
 _SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 
 
