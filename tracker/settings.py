@@ -72,6 +72,22 @@ class Settings:
         least=0,
     )
 
+    purge_deleted_after_days: int = _setting(
+        30, "Days after which `tracker db prune` removes deleted runs for good.", least=0
+    )
+    thin_points_after_days: int = _setting(
+        0,
+        "Days after its end at which `tracker db prune` thins a run's points to 1,000 a series; 0: never. "
+        "`tracker db retention` says otherwise for an experiment.",
+        least=0,
+    )
+    drop_points_after_days: int = _setting(
+        0,
+        "Days after its end at which `tracker db prune` drops a run's points; its summaries stay; 0: never. "
+        "`tracker db retention` says otherwise for an experiment.",
+        least=0,
+    )
+
     @property
     def home_path(self) -> Path:
         """`home` as a path."""

@@ -59,7 +59,33 @@ def test_downgrade_names_the_levels_that_there_are(db: Database) -> None:
     assert (refused.exit_code, "it can to base, 0001" in refused.stderr) == (1, True)
 
 
-@pytest.mark.parametrize("command", ["downgrade", "check", "backup", "restore"])
+def test_retention_is_said_for_an_experiment_and_shown(db: Database) -> None:
+    Agent(db).send(lines("dev.1", {"event": "run", "experiment": "sweep"}, *points(3)))
+    shown = ask("retention", "sweep", "--drop-after", "365", "--thin-after", "0", "--database", db.url).stdout
+    assert [line.split() for line in shown.splitlines()[1:]] == [
+        ["sweep", "never", "365", "days"], ["all", "others", "never", "never"]
+    ]  # fmt: skip
+    told = json.loads(ask("retention", "--database", db.url, "--json").stdout)
+    assert told["experiments"] == [{"experiment": "sweep", "thin_points_after_days": 0, "drop_points_after_days": 365}]
+    ask("retention", "sweep", "--database", db.url)
+    assert json.loads(ask("retention", "--database", db.url, "--json").stdout)["experiments"] == []
+    assert "no experiment `nothing`" in ask("retention", "nothing", "--database", db.url).stderr
+    assert ask("retention", "--drop-after", "3", "--database", db.url).exit_code == 2
+
+
+def test_prune_tells_what_it_does(db: Database) -> None:
+    Agent(db).send(lines("dev.1", *points(3)))
+    with db.write() as session:
+        session.execute(text("UPDATE runs SET state = 'FAILED', deleted_at = 1"))
+    told = {"dry_run": True, "purged_runs": 1, "thinned_runs": 0, "dropped_runs": 0, "points": 3}
+    assert json.loads(ask("prune", "--dry-run", "--database", db.url, "--json").stdout) == told
+    assert ask("prune", "--dry-run", "--database", db.url).stdout.startswith("Would be purged: 1 runs")
+    assert ask("prune", "--database", db.url).stdout == (
+        "Purged: 1 runs; thinned: 0; points dropped: 0. They had 3 points in all.\n"
+    )
+
+
+@pytest.mark.parametrize("command", ["prune", "retention", "downgrade", "check", "backup", "restore"])
 def test_help_shows_an_example(command: str) -> None:
     assert f"  tracker db {command}" in ask(command, "--help").stdout
 

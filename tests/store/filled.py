@@ -14,7 +14,8 @@ from tests.agent_side import ADMIN, Agent, hook, lines, points
 from tests.store.test_captures import EVENT
 from tests.web import samples
 from tracker.store import charts, logs, runs, tokens
-from tracker.store.database import Database
+from tracker.store.database import Database, Session
+from tracker.store.tables import Run
 
 BESIDE = str(uuid.UUID(int=7))
 Rows = list[dict[str, Any]]
@@ -56,10 +57,11 @@ def seen(db: Database) -> dict[str, Any]:
     """What people see of it: runs with their details, curves, output."""
     with db.read() as session:
         found = runs.find(session, ADMIN, limit=1000).items
-        return {run.id: _seen(session, run) for run in found}
+        return {run.id: one_seen(session, run) for run in found}
 
 
-def _seen(session: Any, run: Any) -> dict[str, Any]:
+def one_seen(session: Session, run: Run) -> dict[str, Any]:
+    """What people see of a run that was read with its details."""
     found = {one.metric: charts.read(session, run.id, one.metric, max_points=10_000) for one in run.summary}
     shown = {
         name: (chart.curve.x.tolist(), list(map(repr, chart.curve.y.tolist())), chart.hidden)

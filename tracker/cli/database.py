@@ -136,3 +136,81 @@ def restore(file: Path, database: str | None, as_json: bool) -> None:
     with Progress() as progress:
         level = backups.restore(_url(database), file, progress.bytes)
     click.echo(json.dumps({"level": level}) if as_json else f"The database is restored, at {level}.")
+
+
+@db.command()
+@click.option("--dry-run", is_flag=True, help="Tell what would be done, and do nothing.")
+@_DATABASE
+@_AS_JSON
+def prune(dry_run: bool, database: str | None, as_json: bool) -> None:
+    """Remove deleted runs for good, and thin and drop points whose time has come.
+
+    When that is, the settings and `tracker db retention` say. Summaries stay. It works in small steps beside the
+    server, and can be broken off at any time. Let a timer run it once a day.
+
+    \b
+    tracker db prune --dry-run
+    """
+    from datetime import datetime, timezone
+
+    from tracker import settings
+    from tracker.actions import prune as action
+    from tracker.store.database import Database
+
+    told = settings.load(database=database)
+    with Progress() as progress:
+        now = datetime.now(timezone.utc)
+        done = action.prune(Database(told.database_url), told, now, dry_run=dry_run, report=progress.count)
+    if as_json:
+        click.echo(json.dumps({"dry_run": dry_run, **asdict(done)}))
+        return
+    click.echo(
+        f"{'Would be purged' if dry_run else 'Purged'}: {done.purged_runs:,} runs; thinned: {done.thinned_runs:,}; "
+        f"points dropped: {done.dropped_runs:,}. They had {done.points:,} points in all."
+    )
+
+
+@db.command()
+@click.argument("experiment", required=False)
+@click.option("--thin-after", metavar="DAYS", type=click.IntRange(0), help="From a run's end until it is thinned.")
+@click.option("--drop-after", metavar="DAYS", type=click.IntRange(0), help="From a run's end until points are dropped.")
+@_DATABASE
+@_AS_JSON
+def retention(
+    experiment: str | None, thin_after: int | None, drop_after: int | None, database: str | None, as_json: bool
+) -> None:
+    """Show how long points are kept, or say it for one EXPERIMENT; 0 days: for ever; not given: as in the settings.
+
+    \b
+    tracker db retention
+    tracker db retention sweep --thin-after 30 --drop-after 365
+    tracker db retention paper --thin-after 0 --drop-after 0
+    tracker db retention paper              as in the settings again
+    """
+    from tracker import settings
+    from tracker.cli.reading import print_table
+    from tracker.store import retention as kept
+    from tracker.store.database import Database
+
+    told = settings.load(database=database)
+    store = Database(told.database_url)
+    if experiment is not None:
+        with store.write() as session:
+            kept.set_rule(session, kept.Rule(experiment, thin_after, drop_after))
+    elif thin_after is not None or drop_after is not None:
+        raise click.UsageError("Name the experiment; those of all others are settings in tracker.toml.")
+    with store.read() as session:
+        own = kept.rules(session)
+    default = kept.Rule("", told.thin_points_after_days, told.drop_points_after_days)
+    if as_json:
+        click.echo(json.dumps({"default": asdict(default), "experiments": [asdict(rule) for rule in own]}))
+        return
+    shown = [
+        [rule.experiment or "all others", _days(rule.thin_points_after_days), _days(rule.drop_points_after_days)]
+        for rule in (*own, default)
+    ]
+    print_table(["EXPERIMENT", "THIN AFTER", "DROP AFTER"], shown)
+
+
+def _days(count: int | None) -> str:
+    return "as others" if count is None else f"{count} days" if count else "never"

@@ -51,7 +51,7 @@ def list_runs(
         click.echo("No run fits.", err=True)
         return
     rows = ([_state(run), _name(run), run.experiment, run.user, _job(run), _took(run), _last(run)] for run in runs)
-    _print_table(["state", "name", "experiment", "user", "job", "time", "last metrics"], rows)
+    print_table(["state", "name", "experiment", "user", "job", "time", "last metrics"], rows)
 
 
 @click.command()
@@ -70,14 +70,14 @@ def show(run: str, as_json: bool) -> None:
         "signal": found.signal, "nodes": " ".join(sorted({node for one in found.attempts for node in one["nodes"]})),
         "attempts": len(found.attempts),
     }  # fmt: skip
-    _print_table([], ([word, value] for word, value in facts.items() if value not in (None, "")))
+    print_table([], ([word, value] for word, value in facts.items() if value not in (None, "")))
     for word, pairs in (("param", found.params), ("tag", found.tags)):
         if pairs:
-            _print_table([word, "value"], ([key, value] for key, value in pairs.items()))
+            print_table([word, "value"], ([key, value] for key, value in pairs.items()))
     if found.summary:
         parts = ("last", "last_step", "min", "max", "mean", "count")
         rows = ([metric, *(_figure(one[part]) for part in parts)] for metric, one in found.summary.items())
-        _print_table(["metric", "last", "at step", "min", "max", "mean", "points"], rows)
+        print_table(["metric", "last", "at step", "min", "max", "mean", "points"], rows)
 
 
 @click.command()
@@ -95,7 +95,7 @@ def compare(runs: tuple[str, ...], as_json: bool) -> None:
     rows += _side_by_side(
         found, lambda run: {metric: _figure(one["last"]) for metric, one in run.summary.items()}, "metrics."
     )
-    _print_table(["", *(_name(run) or run.id for run in found)], rows)
+    print_table(["", *(_name(run) or run.id for run in found)], rows)
 
 
 @click.command()
@@ -130,7 +130,7 @@ def queue(user: str | None, as_json: bool) -> None:
         click.echo("Nothing waits or runs.", err=True)
         return
     rows = ([_state(run), _job(run), _name(run), run.user, _took(run), run.reason or _last(run)] for run in runs)
-    _print_table(["state", "job", "name", "user", "time", ""], rows)
+    print_table(["state", "job", "name", "user", "time", ""], rows)
 
 
 def _overlap(shown: str, text: str) -> int:
@@ -204,7 +204,8 @@ def _print_json(answer: Any) -> None:
     sys.stdout.write("\n")
 
 
-def _print_table(head: list[str], rows: Iterable[list[Any]]) -> None:
+def print_table(head: list[str], rows: Iterable[list[Any]]) -> None:
+    """Print rows under these words, in columns, harmless for a terminal."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

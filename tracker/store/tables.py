@@ -15,6 +15,7 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
+    text,
     types,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
@@ -50,13 +51,21 @@ class Table(DeclarativeBase):
 
 
 class Experiment(Table):
-    """A named group of runs. `user`: who made it before it had one, and sees it without; runs make experiments, too."""
+    """A named group of runs. `user`: who made it before it had one, and sees it without; runs make experiments, too.
+
+    `thin_after_days` and `drop_points_after_days` stand before those of the settings; 0 is never.
+    """
 
     __tablename__ = "experiments"
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
     name: Mapped[str] = mapped_column(Text, unique=True)
     created_at: Mapped[datetime]
+    thin_after_days: Mapped[int | None]
+    drop_points_after_days: Mapped[int | None]
     user: Mapped[str | None] = mapped_column(Text)
+
+
+_IS_DELETED = text("deleted_at IS NOT NULL")  # few are, and the others need not be in the index
 
 
 class Run(Table):
@@ -64,6 +73,7 @@ class Run(Table):
 
     `accounting_due`: an attempt ended, and Slurm's accounting has not been asked about it yet. `deleted_at`: since then
     nobody sees it. `parent_id`: the run of the job in which a script began this one, `tracker.init(new=True)`.
+    `points_kept`: ALL, THINNED or NONE of the points that its summaries count (see store/retention.py).
     """
 
     __tablename__ = "runs"
@@ -73,6 +83,7 @@ class Run(Table):
         Index("ix_runs_state", "state", "created_at"),
         Index("ix_runs_user", "user", "created_at"),
         Index("ix_runs_experiment", "experiment_id", "created_at"),
+        Index("ix_runs_deleted", "deleted_at", sqlite_where=_IS_DELETED, postgresql_where=_IS_DELETED),
     )
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
     experiment_id: Mapped[str] = mapped_column(ForeignKey("experiments.id"))
@@ -95,6 +106,7 @@ class Run(Table):
     ended_at: Mapped[datetime | None] = mapped_column(index=True)
     deleted_at: Mapped[datetime | None]
     time_limit_s: Mapped[int | None]
+    points_kept: Mapped[str] = mapped_column(String(8), default="all")
 
     cluster: Mapped[str | None] = mapped_column(Text)
     job_id: Mapped[int | None]
