@@ -10,17 +10,22 @@ from hypothesis import strategies as st
 
 from tests.web import samples
 from tracker.errors import BadFilter, BadInput
-from tracker.store import params, runs
+from tracker.store import params, results, runs
 from tracker.store.database import Database
 from tracker.store.identity import Identity
+from tracker.store.search import candidates
 from tracker.store.search.language import parse, parse_order
+from tracker.store.search.orders import Sorting
+from tracker.store.search.pages import Search
 
 ADMIN = Identity("root", "admin")
 
 
-@pytest.fixture
-def zoo(db: Database) -> Database:
-    """Six runs, told apart by their names."""
+@pytest.fixture(params=["points come", "results are made", "few", "many"])
+def zoo(request: pytest.FixtureRequest, db: Database, monkeypatch: pytest.MonkeyPatch) -> Database:
+    """Six runs, told apart by their names; whatever way they are found, they are the same ones in the same order."""
+    if request.param in ("few", "many"):
+        monkeypatch.setattr(candidates, "FEW_RUNS", 1000 if request.param == "few" else -1)
     told = [
         ("good", "COMPLETED", {"lr": "0.01", "optimizer": "adam"}, [1.0, 0.2], {"stage": "xfinal"}),
         ("better", "COMPLETED", {"lr": "0.001", "optimizer": "Adam"}, [1.0, 0.1], {"stage": "draft"}),
@@ -40,6 +45,9 @@ def zoo(db: Database) -> Database:
             params.set_tags(session, run.id, tags)
             if losses:
                 samples.log(session, run, "loss", losses)
+    if request.param != "points come":
+        with db.write() as session:
+            assert results.make(session) == 4  # of those that are over, one has logged nothing
     return db
 
 
@@ -49,43 +57,49 @@ def _names(db: Database, filter_text: str, order: str = "name") -> list[str]:
         return [str(run.name) for run in runs.find(session, ADMIN, where=where, orders=parse_order(order)).items]
 
 
-@pytest.mark.parametrize(
-    ("asked", "found"),
-    [
-        ("metrics.loss < 0.3", "better good"),
-        ("metrics.loss >= 0.3", "alive slow"),
-        ("metrics.loss = NaN", "broken"),
-        ("min(metrics.loss) < 0.15", "better"),
-        ("mean(metrics.loss) > 1", "slow"),
-        ("count(metrics.loss) = 1", "alive"),
-        ("last_step(metrics.`loss`) = 1", "better broken good slow"),
-        ("metrics.loss is null", "silent"),
-        ('params.lr = "0.01"', "good"),
-        ("params.lr = 0.01", "good slow"),
-        ("params.lr < 0.05", "better good slow"),
-        ('params.lr != "0.01"', "alive better broken slow"),
-        ('not params.lr = "0.01"', "alive better broken silent slow"),
-        ('params.lr in ("0.1", "ten")', "alive broken"),
-        ('params.lr not in ("0.1", "ten")', "better good slow"),
-        ('params.optimizer like "ada%"', "good"),
-        ('params.optimizer ilike "ADA_"', "better good"),
-        ('params.optimizer not like "ada%"', "better"),
-        ('tags."a b" = "x"', "slow"),
-        ('tags."stage" like "x%"', "good"),
-        ("tags.stage is not null", "better good"),
-        ("state in (FAILED, TIMEOUT)", "broken slow"),
-        ("state != COMPLETED", "alive broken slow"),
-        ("attributes.status = 'FINISHED'", "better good silent"),
-        ('user = "bob" or experiment = pets', "better good slow"),
-        ("duration > 350 and duration < '550s'", "silent slow"),
-        ('started_at > "-2h" and started_at < "-90m"', "silent slow"),
-        ('started_at > "2026-01-01" and started_at < "2100-01-01T00:00Z"', "alive better broken good silent slow"),
-        ('metrics.loss < 0.3 and params.lr = "0.01" and (state in (COMPLETED, TIMEOUT) or user = "alice")', "good"),
-        ("attempts = 1 and NOT (state = RUNNING OR metrics.loss < 1)", "broken silent slow"),
-    ],
-)
-def test_a_filter_finds_what_it_says(zoo: Database, asked: str, found: str) -> None:
-    assert _names(zoo, asked) == found.split()
+FOUND = [
+    ("metrics.loss < 0.3", "better good"),
+    ("metrics.loss >= 0.3", "alive slow"),
+    ("metrics.loss = NaN", "broken"),
+    ("min(metrics.loss) < 0.15", "better"),
+    ("mean(metrics.loss) > 1", "slow"),
+    ("count(metrics.loss) = 1", "alive"),
+    ("last_step(metrics.`loss`) = 1", "better broken good slow"),
+    ("metrics.loss is null", "silent"),
+    ('params.lr = "0.01"', "good"),
+    ("params.lr = 0.01", "good slow"),
+    ("params.lr < 0.05", "better good slow"),
+    ('params.lr != "0.01"', "alive better broken slow"),
+    ('not params.lr = "0.01"', "alive better broken silent slow"),
+    ('params.lr in ("0.1", "ten")', "alive broken"),
+    ('params.lr not in ("0.1", "ten")', "better good slow"),
+    ('params.optimizer like "ada%"', "good"),
+    ('params.optimizer ilike "ADA_"', "better good"),
+    ('params.optimizer not like "ada%"', "better"),
+    ('tags."a b" = "x"', "slow"),
+    ('tags."stage" like "x%"', "good"),
+    ("tags.stage is not null", "better good"),
+    ("state in (FAILED, TIMEOUT)", "broken slow"),
+    ("state != COMPLETED", "alive broken slow"),
+    ("attributes.status = 'FINISHED'", "better good silent"),
+    ('user = "bob" or experiment = pets', "better good slow"),
+    ("duration > 350 and duration < '550s'", "silent slow"),
+    ('started_at > "-2h" and started_at < "-90m"', "silent slow"),
+    ('started_at > "2026-01-01" and started_at < "2100-01-01T00:00Z"', "alive better broken good silent slow"),
+    ('metrics.loss < 0.3 and params.lr = "0.01" and (state in (COMPLETED, TIMEOUT) or user = "alice")', "good"),
+    ("attempts = 1 and NOT (state = RUNNING OR metrics.loss < 1)", "broken silent slow"),
+]
+
+
+def test_a_filter_finds_what_it_says(zoo: Database) -> None:
+    for asked, found in FOUND:
+        assert (asked, " ".join(_names(zoo, asked))) == (asked, found)
+
+
+def test_a_filter_and_an_order_go_together(zoo: Database) -> None:
+    for order in ("metrics.loss", "params.lr desc", "tags.stage", "duration desc", "max(metrics.loss), params.lr"):
+        for asked, found in FOUND:
+            assert (asked, order, sorted(_names(zoo, asked, order))) == (asked, order, found.split())
 
 
 @pytest.mark.parametrize(
@@ -111,42 +125,48 @@ def test_a_filter_finds_what_it_says(zoo: Database, asked: str, found: str) -> N
         ("x" * 4001, "at most 4000 characters"),
     ],
 )  # fmt: skip
-def test_a_filter_that_cannot_be_read_says_where_and_what_was_expected(zoo: Database, asked: str, told: str) -> None:
+def test_a_filter_that_cannot_be_read_says_where_and_what_was_expected(asked: str, told: str) -> None:
     with pytest.raises(BadFilter) as problem:
-        _names(zoo, asked)
+        Search((), (), parse(asked), datetime.now(timezone.utc))
     assert any(one in str(problem.value) for one in (told, *told.split("|")))
 
 
-@pytest.mark.parametrize(
-    ("order", "names"),
-    [
-        ("metrics.loss", "better good alive slow silent broken"),
-        ("metrics.loss desc", "slow alive good better silent broken"),
-        ("max(metrics.loss) desc, name", "slow better broken good alive silent"),
-        ("params.lr", "better good slow broken alive silent"),
-        ("user desc, started_at", "slow good better broken silent alive"),
-        ("tags.stage", "better good alive silent slow broken"),
-        ("duration", "good better broken slow silent alive"),
-    ],
-)
-def test_runs_come_in_order_and_page_by_page_just_as_well(zoo: Database, order: str, names: str) -> None:
-    assert _names(zoo, "", order) == names.split()
-    paged: list[str] = []
+ORDERS = [
+    ("metrics.loss", "better good alive slow broken silent"),
+    ("metrics.loss desc", "slow alive good better silent broken"),
+    ("max(metrics.loss) desc, name", "slow better broken good alive silent"),
+    ("params.lr", "better good slow broken alive silent"),
+    ("user desc, started_at", "slow good better broken silent alive"),
+    ("tags.stage", "better good broken slow silent alive"),
+    ("duration", "good better broken slow silent alive"),
+]
+
+
+def test_runs_come_in_order_and_page_by_page_just_as_well(zoo: Database) -> None:
+    for order, names in ORDERS:
+        assert (order, " ".join(_names(zoo, "", order))) == (order, names)
+        for asked in ("", "state in (COMPLETED, FAILED, TIMEOUT, RUNNING)", "metrics.loss is not null or user = alice"):
+            assert (order, asked, " ".join(_paged(zoo, asked, order))) == (order, asked, names)
+
+
+def _paged(db: Database, asked: str, order: str) -> list[str]:
+    names: list[str] = []
     cursor = None
-    with zoo.read() as session:
-        while len(paged) < 100:
-            page = runs.find(session, ADMIN, orders=parse_order(order), limit=1, cursor=cursor)
-            paged += [str(run.name) for run in page.items]
+    with db.read() as session:
+        for _ in range(100):
+            where = parse(asked) if asked else None
+            page = runs.find(session, ADMIN, where=where, orders=parse_order(order), limit=1, cursor=cursor)
+            names += [str(run.name) for run in page.items]
             cursor = page.next_cursor
             if cursor is None:
                 break
-    assert paged == names.split()
+    return names
 
 
 def test_a_cursor_of_another_order_or_of_nobody_is_refused(zoo: Database) -> None:
     with zoo.read() as session:
         cursor = runs.find(session, ADMIN, orders=parse_order("metrics.loss"), limit=1).next_cursor
-        forged = runs.Sorted(parse_order("job_id"), datetime.now(timezone.utc)).cursor_at(["DROP", 1, "x"])
+        forged = Sorting(parse_order("job_id"), datetime.now(timezone.utc)).cursor_at(["DROP", "x"])
         for order, given_cursor in (("name", cursor), ("job_id", forged), ("name", "garbage"), ("name", "W10")):
             with pytest.raises(BadInput, match="This cursor is not one of ours"):
                 runs.find(session, ADMIN, orders=parse_order(order), cursor=given_cursor)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 import random
-import uuid
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from sqlalchemy.orm import Session
 
-from tracker.store import clusters, experiments, logs, params, series, writers
+from tracker.store import clusters, experiments, logs, params, runs, series, writers
 from tracker.store.points import Points
 from tracker.store.tables import Attempt, Gpu, Log, LogPiece, Run, Writer
 
@@ -47,7 +46,7 @@ def add_run(
         "gpus_requested": sum(map(len, (gpus or {}).values())),
     } | facts  # fmt: skip
     run = Run(
-        id=str(uuid.uuid4()), experiment=experiments.named(session, experiment, submitted), state=state,
+        id=runs.new_id(submitted), experiment=experiments.named(session, experiment, submitted), state=state,
         created_at=submitted, updated_at=ended or submitted, submitted_at=submitted, started_at=started, ended_at=ended,
         **told,
     )  # fmt: skip

@@ -17,7 +17,7 @@ from tracker.actions.store_lines import run_of, store_lines
 from tracker.errors import BadInput, BadManifest, Forbidden, TrackerError
 from tracker.events import WRITER_NAME, JobFolder, decode_request, parse_hook_event
 from tracker.states import LIVE_STATES
-from tracker.store import attempts, clocks, logs, params, runs, told
+from tracker.store import attempts, clocks, logs, params, results, runs, told
 from tracker.store.database import Database, Session, is_outage
 from tracker.store.identity import Identity
 
@@ -66,13 +66,17 @@ def ingest(db: Database, identity: Identity, body: bytes, now: datetime, log_tai
         released = _release(delivery, manifest.get("folders"))
         if released:
             end_beside(session, now)
-        return {
+        answer: dict[str, Any] = {
             "parts": answers,
             "follow": _follow(delivery),
             "release": released,
             "gpus": _gpus(delivery, manifest.get("gpus_of")),
             "tell": _tell(delivery, manifest.get("present")),
         }
+    if released:
+        with db.write() as session:
+            results.make(session)
+    return answer
 
 
 def _skew(session: Session, cluster: str, node: str, said: Any, now: datetime) -> timedelta:

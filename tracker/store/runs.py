@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,10 +15,12 @@ from sqlalchemy.orm import Session, aliased, selectinload
 
 from tracker.errors import Conflict, NotFound
 from tracker.states import FINAL_STATES, LIVE_STATES
+from tracker.store import results
 from tracker.store.identity import Identity
-from tracker.store.search import conditions
+from tracker.store.search.candidates import Way
 from tracker.store.search.language import Condition, Order
-from tracker.store.search.orders import NEWEST_FIRST, Sorted
+from tracker.store.search.orders import NEWEST_FIRST
+from tracker.store.search.pages import Search
 from tracker.store.tables import (
     Artifact,
     Attempt,
@@ -101,21 +104,33 @@ def find(
     Raises BadInput for a cursor that is not ours, BadFilter for a field that runs do not have.
     """
     now = datetime.now(timezone.utc)
-    query = select(Run).where(visible_to(viewer)).options(*_DETAILS)
+    ids, next_cursor = _searched(viewer, experiment, user, states, search, where, now).page(
+        session, orders, limit, cursor
+    )
+    found = {run.id: run for run in session.scalars(select(Run).where(Run.id.in_(ids)).options(*_DETAILS))}
+    return Page([found[run_id] for run_id in ids], next_cursor)
+
+
+def _searched(
+    viewer: Identity, experiment: str | None, user: str | None, states: Sequence[str], search: str | None,
+    where: Condition | None, now: datetime,
+) -> Search:  # fmt: skip
+    allowed, ways = [visible_to(viewer)], []
+    if viewer.sees_own and not viewer.sees_all:
+        ways.append(Way((select(Run.id).where(Run.user == viewer.user),)))
     if experiment:
-        query = query.where(Run.experiment.has(Experiment.name == experiment))
+        named = select(Experiment.id).where(Experiment.name == experiment).scalar_subquery()
+        allowed.append(Run.experiment_id == named)
+        ways.append(Way((select(Run.id).where(Run.experiment_id == named),)))
     if user:
-        query = query.where(Run.user == user)
+        allowed.append(Run.user == user)
+        ways.append(Way((select(Run.id).where(Run.user == user),)))
     if states:
-        query = query.where(Run.state.in_(states))
+        allowed.append(Run.state.in_(states))
+        ways.append(Way((select(Run.id).where(Run.state.in_(states)),)))
     if search:
-        query = query.where(_mentions(search))
-    if where is not None:
-        query = query.where(conditions.where(where, now))
-    order = Sorted(orders, now)
-    rows = session.execute(order.apply(query, cursor).limit(limit + 1)).all()
-    next_cursor = order.cursor_at(rows[limit - 1][1:]) if len(rows) > limit else None
-    return Page([row[0] for row in rows[:limit]], next_cursor)
+        allowed.append(_mentions(search))
+    return Search(allowed, ways, where, now)
 
 
 def board(session: Session, viewer: Identity, *, live_limit: int, ended_limit: int) -> tuple[list[Run], list[Run]]:
@@ -192,10 +207,17 @@ def _identifies(ident: str) -> ColumnElement[bool]:
 
 def add(session: Session, *, experiment: Experiment, now: datetime, **facts: Any) -> Run:
     """Make a run. `created_at` is now unless given; other facts are columns."""
-    run = Run(**{"id": str(uuid.uuid4()), "created_at": now, "updated_at": now, **facts}, experiment_id=experiment.id)
+    run = Run(**{"id": new_id(now), "created_at": now, "updated_at": now, **facts}, experiment_id=experiment.id)
     session.add(run)
     session.flush()
     return run
+
+
+def new_id(now: datetime) -> str:
+    """A new UUID of version 7: it begins with the milliseconds since 1970, so that runs lie in order of age."""
+    chance = secrets.randbits(74)
+    bits = round(now.timestamp() * 1000) << 80 | 7 << 76 | chance >> 62 << 64 | 2 << 62 | chance & (1 << 62) - 1
+    return str(uuid.UUID(int=bits))
 
 
 def lock(session: Session, run_id: str) -> Run | None:
@@ -324,6 +346,7 @@ def absorb(session: Session, twins: Sequence[tuple[Run, Run]]) -> None:
 
 
 def _absorb(session: Session, into: dict[str, str]) -> None:
+    results.forget(session, [*into, *into.values()])
     for child in _CHILDREN:
         if child is not HookEvent:
             # Pieces of one stream belong together: they are taken from one side as a whole.

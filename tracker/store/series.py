@@ -11,10 +11,11 @@ import zlib
 from collections.abc import Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import func, select, tuple_
 from sqlalchemy.orm import Session
 
-from tracker.store import batches
+from tracker.store import batches, results
 from tracker.store.points import Ints, Points
 from tracker.store.tables import Segment, Summary, Writer
 
@@ -48,6 +49,7 @@ def append(session: Session, writer: Writer, columns: Mapping[str, Points]) -> l
     batches.add(session, writer, [_block(metric, points) for metric, points in kept])
     if writer.batches % BATCHES_FOLDED == 0:
         fold(session, writer)
+    results.forget(session, [run_id])
     return too_many
 
 
@@ -113,16 +115,27 @@ def _summarize(known: Summary, fresh: Points) -> None:
     if len(finite):
         known.min = float(finite.min()) if known.min is None else min(known.min, float(finite.min()))
         known.max = float(finite.max()) if known.max is None else max(known.max, float(finite.max()))
-        with np.errstate(over="ignore"):
-            total = known.total + float(finite.sum())
+        with np.errstate(over="ignore", invalid="ignore"):
+            total, spread = known.total + float(finite.sum()), _spread(known, finite)
         known.total = float(np.nan_to_num(total))  # the greatest float instead of infinity, which is no number in a sum
+        known.spread = None if spread is None else float(np.nan_to_num(spread))
         known.finite_count += len(finite)
+
+
+def _spread(known: Summary, finite: NDArray[np.float64]) -> float | None:
+    """The sum of squared distances from the mean of all (Chan, Golub and LeVeque 1983): exact where squares are not."""
+    mean, here = finite.mean(), float(np.square(finite - finite.mean()).sum())
+    if not known.finite_count or known.spread is None:
+        return known.spread if known.finite_count else here
+    apart = float(mean) - known.total / known.finite_count
+    share = known.finite_count * len(finite) / (known.finite_count + len(finite))
+    return known.spread + here + float(np.square(np.float64(apart))) * share
 
 
 def _empty_summary(run_id: str, metric: str, writer: Writer) -> Summary:
     return Summary(
-        run_id=run_id, metric=metric, total=0.0, finite_count=0, count=0, min=None, max=None, last=None, last_step=0,
-        last_restarts=writer.restarts or 0, last_rank=writer.rank, last_time_us=np.iinfo(np.int64).min,
+        run_id=run_id, metric=metric, total=0.0, spread=0.0, finite_count=0, count=0, min=None, max=None, last=None,
+        last_step=0, last_restarts=writer.restarts or 0, last_rank=writer.rank, last_time_us=np.iinfo(np.int64).min,
     )  # fmt: skip
 
 

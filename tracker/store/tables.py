@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    Computed,
     Dialect,
     ForeignKey,
     Index,
@@ -18,7 +19,9 @@ from sqlalchemy import (
     text,
     types,
 )
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+from sqlalchemy.orm import DeclarativeBase, Mapped, MappedColumn, mapped_column, relationship
+
+HEAD_CHARS = 64
 
 
 class UtcTime(types.TypeDecorator[datetime]):
@@ -50,6 +53,12 @@ class Table(DeclarativeBase):
     type_annotation_map = {datetime: UtcTime, int: BigInteger, bytes: LargeBinary}  # noqa: RUF012
 
 
+def _head() -> MappedColumn[str]:
+    """The beginning of `value`, which the database keeps itself: indexes take no long texts. In order of bytes."""
+    kind = String(HEAD_CHARS, collation="C").with_variant(String(HEAD_CHARS), "sqlite")
+    return mapped_column(kind, Computed(f"substr(value, 1, {HEAD_CHARS})", persisted=True), deferred=True)
+
+
 class Experiment(Table):
     """A named group of runs. `user`: who made it before it had one, and sees it without; runs make experiments, too.
 
@@ -74,6 +83,7 @@ class Run(Table):
     `accounting_due`: an attempt ended, and Slurm's accounting has not been asked about it yet. `deleted_at`: since then
     nobody sees it. `parent_id`: the run of the job in which a script began this one, `tracker.init(new=True)`.
     `points_kept`: ALL, THINNED or NONE of the points that its summaries count (see store/retention.py).
+    `results_due`: points came since its results were made (see store/results.py).
     """
 
     __tablename__ = "runs"
@@ -84,6 +94,7 @@ class Run(Table):
         Index("ix_runs_user", "user", "created_at"),
         Index("ix_runs_experiment", "experiment_id", "created_at"),
         Index("ix_runs_deleted", "deleted_at", sqlite_where=_IS_DELETED, postgresql_where=_IS_DELETED),
+        Index("ix_runs_results_due", "id", sqlite_where=text("results_due"), postgresql_where=text("results_due")),
     )
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
     experiment_id: Mapped[str] = mapped_column(ForeignKey("experiments.id"))
@@ -98,6 +109,7 @@ class Run(Table):
     state: Mapped[str] = mapped_column(String(16))
     state_source: Mapped[str] = mapped_column(String(16))
     accounting_due: Mapped[bool] = mapped_column(default=False, index=True)
+    results_due: Mapped[bool] = mapped_column(default=False)
     reason: Mapped[str | None] = mapped_column(Text)
     exit_code: Mapped[int | None]
     signal: Mapped[int | None]
@@ -159,19 +171,26 @@ class Param(Table):
     """A parameter of a run; `value` is its text, `number` its value when it is a number."""
 
     __tablename__ = "params"
+    __table_args__ = (
+        Index("ix_params_number", "key", "number", "run_id"),
+        Index("ix_params_head", "key", "head", "run_id"),
+    )
     run_id: Mapped[str] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
     key: Mapped[str] = mapped_column(String(512), primary_key=True)
     value: Mapped[str] = mapped_column(Text)
     number: Mapped[float | None]
+    head: Mapped[str] = _head()
 
 
 class Tag(Table):
     """A tag of a run."""
 
     __tablename__ = "tags"
+    __table_args__ = (Index("ix_tags_head", "key", "head", "run_id"),)
     run_id: Mapped[str] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
     key: Mapped[str] = mapped_column(String(512), primary_key=True)
     value: Mapped[str] = mapped_column(Text)
+    head: Mapped[str] = _head()
 
 
 class Note(Table):
@@ -202,8 +221,8 @@ class Summary(Table):
     """What all points of a metric come to, of all ranks and attempts.
 
     `last` is that of the newest attempt's lowest rank: `last_restarts`, `last_rank` and `last_time_us` (microseconds
-    since 1970) tell whose it is. It is None for NaN, which SQLite cannot keep. Least, greatest and total are of finite
-    values.
+    since 1970) tell whose it is. It is None for NaN, which SQLite cannot keep. Least, greatest, total and `spread` are
+    of finite values; the latter is the sum of their squared distances from their mean, None where it is not known.
     """
 
     __tablename__ = "summaries"
@@ -217,8 +236,25 @@ class Summary(Table):
     min: Mapped[float | None]
     max: Mapped[float | None]
     total: Mapped[float]
+    spread: Mapped[float | None]
     finite_count: Mapped[int]
     count: Mapped[int]
+
+
+class Result(Table):
+    """What lists sort by of a summary, copied from it when points have ceased to come (see store/results.py)."""
+
+    __tablename__ = "results"
+    __table_args__ = (
+        Index("ix_results_last", "metric", "last", "run_id"),
+        Index("ix_results_min", "metric", "min", "run_id"),
+        Index("ix_results_max", "metric", "max", "run_id"),
+    )
+    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
+    metric: Mapped[str] = mapped_column(String(512), primary_key=True)
+    last: Mapped[float | None]
+    min: Mapped[float | None]
+    max: Mapped[float | None]
 
 
 class Segment(Table):

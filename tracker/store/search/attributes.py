@@ -20,6 +20,7 @@ from tracker.store.tables import Attempt, Experiment, Run
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _MLFLOW_STATES = {"FINISHED": "COMPLETED", "KILLED": "CANCELLED", "SCHEDULED": "PENDING"}
 _MICROSECONDS = 1_000_000
+MOST_EXACT = 2.0**53
 
 
 @dataclass(frozen=True)
@@ -58,10 +59,16 @@ def _number(compared: Compared, _now: datetime) -> float:
     return value
 
 
+def text(compared: Compared) -> str:
+    """The value as a text; a number without quotes in its shortest form."""
+    value = compared.value
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() and abs(value) < MOST_EXACT else repr(value)
+    return value
+
+
 def _text(compared: Compared, _now: datetime) -> str:
-    if isinstance(compared.value, float):
-        return f"{compared.value:g}"
-    return compared.value
+    return text(compared)
 
 
 def _state(compared: Compared, _now: datetime) -> str:

@@ -8,14 +8,14 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Union
 
-from sqlalchemy import ColumnElement, and_, false, func, not_, or_, select, true
+from sqlalchemy import ColumnElement, Select, and_, false, func, literal, not_, or_, select, true
 
 from tracker.errors import BadFilter
-from tracker.store.search.attributes import attribute, number
+from tracker.store.search.attributes import attribute, number, text
 from tracker.store.search.language import Alike, Among, Compared, Condition, Every, Field, Not, Present, Some
 from tracker.store.tables import Param, Run, Summary, Tag
 
-_OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
+OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     "=": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
 }  # fmt: skip
 _Row = ColumnElement[bool]
@@ -44,7 +44,7 @@ def _of_attribute(leaf: _Leaf, now: datetime) -> _Row:
         return column.is_not(None)
     if isinstance(leaf, Alike):
         return _alike(column, leaf)
-    compared = _OPERATORS[leaf.operator](column, known.read(leaf, now))
+    compared = OPERATORS[leaf.operator](column, known.read(leaf, now))
     return and_(column.is_not(None), compared)  # with NULL, `not` would not be the opposite
 
 
@@ -57,7 +57,7 @@ def _of_metric(leaf: _Leaf, _now: datetime) -> _Row:
     value = number(leaf)
     if math.isnan(value):
         return _has(Summary, Summary.metric, leaf.field, column.is_(None))  # NaN is kept as NULL
-    return _has(Summary, Summary.metric, leaf.field, _OPERATORS[leaf.operator](column, value))
+    return _has(Summary, Summary.metric, leaf.field, OPERATORS[leaf.operator](column, value))
 
 
 def _of_text(table: type[Param] | type[Tag]) -> Callable[[_Leaf, datetime], _Row]:
@@ -67,9 +67,9 @@ def _of_text(table: type[Param] | type[Tag]) -> Callable[[_Leaf, datetime], _Row
         if isinstance(leaf, Alike):
             return _has(table, table.key, leaf.field, _alike(table.value, leaf))
         if isinstance(leaf.value, float) and table is Param:
-            return _has(table, table.key, leaf.field, _OPERATORS[leaf.operator](Param.number, leaf.value))
-        text = f"{leaf.value:g}" if isinstance(leaf.value, float) else leaf.value
-        return _has(table, table.key, leaf.field, _OPERATORS[leaf.operator](table.value, text))
+            return _has(table, table.key, leaf.field, OPERATORS[leaf.operator](Param.number, leaf.value))
+        compared = OPERATORS[leaf.operator](table.value, text(leaf))
+        return _has(table, table.key, leaf.field, compared)
 
     return condition
 
@@ -85,9 +85,15 @@ def metric_value(field: Field, table: Any = Summary) -> ColumnElement[Any]:
 
 
 def _has(table: Any, key: Any, field: Field, *more: ColumnElement[bool]) -> _Row:
-    return Run.id.in_(select(table.run_id).where(key == field.name, *more))
+    return for_each(select(literal(1)).where(table.run_id == Run.id, key == field.name, *more).correlate(Run))
+
+
+def for_each(found: Select[Any]) -> ColumnElement[bool]:
+    """Whether it finds something: looked up run by run by its key, never all at once as PostgreSQL likes to guess."""
+    return found.offset(0).exists()
 
 
 def _alike(column: Any, leaf: Alike) -> ColumnElement[bool]:
-    matches = column.ilike(leaf.pattern) if leaf.any_case else column.like(leaf.pattern)
+    pattern = leaf.pattern.replace("\\", "\\\\")  # of the same meaning in both databases: none
+    matches = column.ilike(pattern, escape="\\") if leaf.any_case else column.like(pattern, escape="\\")
     return and_(column.is_not(None), matches)
