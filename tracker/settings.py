@@ -46,6 +46,11 @@ class Settings:
         "Where copies of artifacts are kept, a folder or `s3://bucket/prefix`; empty: `artifacts` in `home`.",
         in_files=False,  # as `home`
     )
+    spool_limit: str = _setting(
+        "1GB",
+        "How much all files of one job may take of a spool, such as `512MB`; units are powers of 1024.",
+        in_files=False,  # as `home`
+    )
     database: str = _setting("", "Where runs and metrics are kept, a URL; empty: SQLite in `home`.")
     url: str = _setting("", "The server's address in login links; empty: that of the server that runs on `home`.")
     listen: str = _setting("127.0.0.1", "The address the server listens on.")

@@ -6,6 +6,7 @@ import pytest
 
 from tests.client.conftest import JOB, Scripts
 from tracker.client import room
+from tracker.settings import Settings
 
 FILL = """
     for step in range(20_000): tracker.log({"loss": step}, step=step)
@@ -14,7 +15,15 @@ FILL = """
 
 @pytest.mark.parametrize(
     ("said", "limit"),
-    [("", 1024**3), ("512MB", 512 * 1024**2), ("10", 10), ("2 GiB", 2 * 1024**3), ("1k", 1024), ("lots", 1024**3)],
+    [
+        ("", 1024**3),
+        ("512MB", 512 * 1024**2),
+        ("10", 10),
+        ("2 GiB", 2 * 1024**3),
+        ("1k", 1024),
+        ("lots", 1024**3),
+        (Settings().spool_limit, 1024**3),
+    ],
 )
 def test_the_limit_is_said_in_words_of_people(said: str, limit: int) -> None:
     assert room.limit_bytes({"TRACKER_SPOOL_LIMIT": said}) == limit
