@@ -77,6 +77,43 @@ def test_an_uncaught_exception_is_the_end_whatever_is_logged_after_it(scripts: S
     assert len(scripts.points()) == 2
 
 
+def test_exit_handlers_that_log_do_not_change_the_exit_code(scripts: Scripts) -> None:
+    scripts.run(
+        """
+        import atexit, sys
+        tracker.log({"a": 1})
+        atexit.register(lambda: tracker.log({"late": 1}))
+        try: sys.exit(2)
+        except SystemExit: tracker.log({"caught": 1})
+        sys.exit(3)
+    """,
+        exit_code=3,
+    )
+    assert scripts.event("finish")["exit_code"] == 3
+    assert len(scripts.points()) == 3
+
+
+def test_a_script_that_becomes_another_program_ends_its_run_there(scripts: Scripts) -> None:
+    (scripts.home / "again.py").write_text("""
+import os, sys
+import tracker
+part = int(sys.argv[1]) if sys.argv[1:] else 0
+tracker.log({"part": part}, step=part)
+if part < 2:
+    tracker.client.worker.drain()
+    os.execv(sys.executable, [sys.executable, __file__, str(part + 1)])
+if os.fork() == 0:
+    os.execv(sys.executable, [sys.executable, "-c", "import tracker; tracker.log({'child': 1}, step=9)"])
+os.wait()
+sys.exit(3)
+""")
+    scripts.run_file("again.py", exit_code=3)
+    assert len(scripts.folders()) == 1
+    assert sorted(step for step, _ in scripts.points()) == [0, 1, 2, 9]
+    assert scripts.event("finish")["exit_code"] == 3
+    assert scripts.event("capture")["argv"][1:] == ["again.py"]
+
+
 def test_an_exception_hook_of_the_script_goes_on_working(scripts: Scripts) -> None:
     done = scripts.run(
         """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import sys
 import threading
 from types import TracebackType
@@ -17,7 +18,7 @@ KEYBOARD_INTERRUPT = 130  # as a shell reports it
 class _Goodbye(NamedTuple):
     exit_code: int
     reason: str | None
-    written_bytes: int | None  # by the run when this was said; None if nothing can come after it
+    written_bytes: int | None  # by the run when this was said; None if nothing said later changes it
 
 
 class _Watch:
@@ -47,7 +48,13 @@ def watch(written_bytes: Callable[[], int]) -> None:
     def exit(status: Any = None, /) -> NoReturn:
         if threading.current_thread() is threading.main_thread():
             _watch.goodbye = _Goodbye(*_exit_status(status), written_bytes())
+            # The handler that is registered last is called first, and those of the script may log.
+            atexit.unregister(settle)
+            atexit.register(settle)
         previous_exit(status)
+
+    def settle() -> None:
+        _watch.goodbye = _Goodbye(*outcome(written_bytes()), None)
 
     sys.excepthook = excepthook
     sys.exit = exit

@@ -10,7 +10,15 @@ from contextlib import suppress
 
 from tracker.client import encode, preloaded, room, worker  # noqa: F401
 from tracker.client.identity import code_folders, is_captured, rank, slurm_job, writer_header
-from tracker.client.spool import NoSpool, is_on_network, new_file, new_spool_file, places, places_of_new_run
+from tracker.client.spool import (
+    NoSpool,
+    is_on_network,
+    new_file,
+    new_spool_file,
+    places,
+    places_of_new_run,
+    this_process,
+)
 from tracker.client.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -124,6 +132,7 @@ class Run:
         self._write_header()
         if self._is_mine and not self._is_new:
             self._env["TRACKER_SPOOL"] = self.spool  # so that the processes started from here join this run
+            self._env["TRACKER_BEGUN_BY"] = this_process()
         if self._env.get("TRACKER_EXPERIMENT"):
             self.describe(self._env["TRACKER_EXPERIMENT"], None)
         if not self._is_new:  # its job's, or its script's own run has that

@@ -8,7 +8,7 @@ import os
 import re
 from contextlib import suppress
 
-from tracker.client.identity import Job, slurm_job
+from tracker.client.identity import Job, process_identity, slurm_job
 from tracker.client.typed import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -48,7 +48,8 @@ def places(env: Mapping[str, str]) -> Iterator[Place]:
     named = env.get("TRACKER_SPOOL")
     if named and named != prepared and os.path.isabs(named) and not _is_of_another_job(named, job, env):
         base = os.path.basename(named.rstrip("/"))
-        yield Place(named, base[6:] if _LOCAL_FOLDER.match(base) else None, joined=True)
+        run_id = base[6:] if _LOCAL_FOLDER.match(base) else None
+        yield Place(named, run_id, joined=not (run_id and env.get("TRACKER_BEGUN_BY") == this_process()))
     if job:
         yield Place(f"{home(env)}/spool/jobs/{job.cluster}.{job.job_id}", None, joined=True)
     else:
@@ -71,6 +72,11 @@ def places_of_new_run(env: Mapping[str, str]) -> Iterator[Place]:
     if os.path.isabs(folder) and _LOCAL_FOLDER.match(base):
         yield Place(f"{folder}/local.{run_id}", run_id, joined=False)
     yield Place(f"{home(env)}/spool/jobs/local.{run_id}", run_id, joined=False)
+
+
+def this_process() -> str:
+    """Return what tells whether a run was begun by this process: it may have become another program by execve(2)."""
+    return f"{os.getpid()} {process_identity(os.getpid())}"
 
 
 def home(env: Mapping[str, str]) -> str:
