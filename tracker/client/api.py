@@ -101,7 +101,7 @@ def log_table(name: str, columns: Any, rows: Any = None, step: int | None = None
 def finish(exit_code: int = 0, reason: str | None = None) -> None:
     """Say that the script is done with its run. Optional: the end of the process says so too."""
     global _current
-    _told_all()
+    _note_undone(worker.drain())
     with _lock:
         run, _current = _current, None
         if run is not None:
@@ -201,9 +201,8 @@ def _written_bytes() -> int:
     return sum(run.written_bytes() for run in _open_runs())
 
 
-def _told_all() -> None:
-    """Let the background work be done, for as long as that may take."""
-    if not worker.drain():
+def _note_undone(is_done: bool) -> None:
+    if not is_done:
         _note("background work", f"what was not done within {worker.EXIT_MOST_S:g} s was left undone at the end")
 
 
@@ -213,7 +212,7 @@ def _note(key: str, reason: str) -> None:
 
 
 def _finish_at_exit() -> None:
-    _told_all()
+    _note_undone(worker.end())
     exit_code, reason = exits.outcome(_written_bytes())
     for run in _open_runs():
         run.tell_end(exit_code, reason)

@@ -102,7 +102,7 @@ def _python(_env: Mapping[str, str], _pace: Pace) -> dict[str, Any]:
 def _packages(_env: Mapping[str, str], pace: Pace) -> list[str]:
     """Return `name==version` of what is installed for this interpreter, by the names of folders alone, sorted."""
     found: dict[str, str] = {}
-    standard = os.path.dirname(os.__file__)
+    standard = os.path.dirname(getattr(os, "__file__", ""))  # a program in one file may have none
     for folder in list(sys.path)[:MOST_FOLDERS]:
         if not isinstance(folder, str) or folder == standard:
             continue

@@ -40,7 +40,7 @@ class _Worker:
         self._starting = threading.Lock()  # held while there is a thread, taken by whoever starts it
         self.thread: threading.Thread | None = None
         self._exit_left_s = EXIT_MOST_S
-        self.is_awaited = False
+        self.is_awaited = self._is_ending = False
 
     def later(self, job: Job, what: str) -> bool:
         if self._queue.qsize() >= MOST_WAITING:
@@ -59,7 +59,7 @@ class _Worker:
         done = threading.Lock()
         done.acquire()
         self._queue.put(_Work(done.release, "drain"))
-        if not self._is_started("drain"):
+        if not self._is_started("background work"):
             return False  # nobody does it, however long we wait
         began_s = time.monotonic()
         self.is_awaited = True
@@ -68,13 +68,21 @@ class _Worker:
         self._exit_left_s -= time.monotonic() - began_s
         return in_time
 
+    def end(self) -> bool:
+        is_done = self.drain()
+        thread, self._is_ending = self.thread, True
+        if is_done and thread is not None and self._starting.locked() and thread is not threading.current_thread():
+            self._queue.put(_Work(lambda: None, "end"))  # so that it looks up
+            thread.join(max(0.0, self._exit_left_s))
+        return is_done
+
     def _is_started(self, what: str) -> bool:
         if not self._starting.acquire(blocking=False):
             return True
-        thread = threading.Thread(target=self._work, name="tracker", daemon=True)
         try:
+            thread = threading.Thread(target=self._work, name="tracker", daemon=True)
             thread.start()
-        except RuntimeError as problem:  # a limit of the system, or Python is ending
+        except RuntimeError as problem:  # a limit of the system, Python is ending, or a subinterpreter may have none
             self._starting.release()
             report(what, f"no background thread: {problem}")
             return False
@@ -83,7 +91,7 @@ class _Worker:
 
     def _work(self) -> None:
         is_idle = False
-        while self._periodic or not is_idle:
+        while not is_idle or (self._periodic and not self._is_ending):
             try:
                 _do(self._queue.get(timeout=self._pause_s()))
                 is_idle = False
@@ -97,6 +105,8 @@ class _Worker:
             self._is_started("background work")
 
     def _pause_s(self) -> float:
+        if self._is_ending:
+            return 0.0
         due_s = min((periodic.due_s for periodic in self._periodic), default=None)
         return IDLE_S if due_s is None else max(0.0, due_s - time.monotonic())
 
@@ -149,6 +159,11 @@ def is_awaited() -> bool:
 def drain() -> bool:
     """Wait until what was given before is done; False if it takes longer than all waits of a process may: 2 s."""
     return _worker.drain()
+
+
+def end() -> bool:
+    """Do as `drain`, then end the thread: Python breaks off what is running at its end, or is broken off by it."""
+    return _worker.end()
 
 
 def _forget_in_child() -> None:
