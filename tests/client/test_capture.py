@@ -222,12 +222,49 @@ HARMLESS = (
     "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
     "git@github.com:lab/digits.git ssh://git@example.org/digits.git",
     "login --token $TOKEN",
+    "--n-tokens=1e9 --train_tokens=300000000000",
 )
 
 
 @pytest.mark.parametrize("text", HARMLESS)
 def test_what_code_is_full_of_is_no_secret(text: str) -> None:
     assert redact.line(text, code=True) == text
+
+
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        ("https://alice:p@ss@example.org/x", "https://[redacted]@example.org/x"),
+        ("https://token@example.org/x", "https://[redacted]@example.org/x"),
+        ("https://example.org/x?private_token=abc", "https://example.org/x?private_token=[redacted]"),
+        ("ssh://git@example.org/x", "ssh://git@example.org/x"),
+    ],
+)
+def test_addresses_are_told_without_their_secrets(address: str, told: str) -> None:
+    assert redact.address(address) == told
+
+
+def test_parameters_and_tags_that_are_clearly_secrets_are_hidden_and_named(scripts: Scripts) -> None:
+    done = scripts.run("""
+        secret = {"hf_token": "hf_x", "login": {"api_key": "abc", "password": 12345}, "db": "sql://u:pw@host/db"}
+        plain = {"pad_token": "<pad>", "key": "val/loss", "max_tokens": 5 * 10**9, "data": "0123456789abcdef" * 2}
+        tracker.log_params({**secret, **plain})
+        tracker.set_tags({"GITHUB_TOKEN": "x1", "stage": "draft"})
+    """)
+    hidden = {"hf_token": "[redacted]", "db": "sql://[redacted]@host/db"}
+    login = {"api_key": "[redacted]", "password": "[redacted]"}
+    plain = {"pad_token": "<pad>", "key": "val/loss", "max_tokens": 5 * 10**9, "data": "0123456789abcdef" * 2}
+    assert scripts.event("params")["params"] == {**hidden, "login": login, **plain}
+    assert scripts.event("tags")["tags"] == {"GITHUB_TOKEN": "[redacted]", "stage": "draft"}
+    named = [one["key"] for one in scripts.messages() if one.get("event") == "note"]
+    assert named == [
+        "params hf_token",
+        "params login/api_key",
+        "params login/password",
+        "params db",
+        "tags GITHUB_TOKEN",
+    ]
+    assert done.stderr.count("looks like a secret and is hidden") == len(named)
 
 
 @pytest.mark.parametrize(

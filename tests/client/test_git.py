@@ -256,6 +256,20 @@ def test_a_submodule_at_another_commit_is_named(checkout: Checkout, tmp_path: Pa
     assert told["not_in_diff"] == {"library": f"it is a submodule, here at {commit}"}
 
 
+def test_a_change_within_a_submodule_makes_its_repository_dirty(checkout: Checkout, tmp_path: Path) -> None:
+    library = Checkout(tmp_path / "library")
+    library.folder.mkdir()
+    library.git("init", "-q")
+    library.write("code.py", "x = 1\n")
+    library.commit("first")
+    checkout.git("-c", "protocol.file.allow=always", "submodule", "add", "-q", str(library.folder), "library")
+    checkout.commit()
+    checkout.write("library/code.py", "x = 2\n")
+    told = checkout.captured()
+    assert (told["dirty"], told["changed"]) == (True, ["M library"])
+    assert told["not_in_diff"]["library"].endswith("; changed in it: M code.py")
+
+
 def test_what_cannot_be_shown_is_only_named(checkout: Checkout) -> None:
     checkout.write("data.bin", b"\0")
     checkout.write("latin.txt", "ö\n".encode("latin-1"))
@@ -305,6 +319,21 @@ def test_repositories_that_are_not_read_say_so(tmp_path: Path) -> None:
     checkout.write("a", "a")
     checkout.commit()
     assert checkout.captured()["notes"] == ["a repository of SHA-256 objects is not read"]
+
+
+@pytest.mark.parametrize("content", [b"gitdir: /nowhere\n", b"gitdir: a\0b\n", b"gitdir: .git\n", b"", b"\xff" * 9])
+def test_a_git_file_that_leads_nowhere_is_told_or_none(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / ".git").write_bytes(content)
+    told = git.describe([str(tmp_path)], Pace(60))
+    assert told is None or ("commit" not in told and told["notes"])
+
+
+def test_a_linked_git_folder_and_one_without_files_are_read(checkout: Checkout, tmp_path: Path) -> None:
+    (checkout.folder / ".git").rename(tmp_path / "elsewhere")
+    (checkout.folder / ".git").symlink_to(tmp_path / "elsewhere")
+    assert checkout.captured()["dirty"] is False
+    checkout.git("clone", "-q", "--bare", ".", str(tmp_path / "bare.git"))
+    assert git.describe([str(tmp_path / "bare.git")], Pace(60)) is None  # it has no files that could be run
 
 
 def test_a_split_index_says_so(checkout: Checkout) -> None:

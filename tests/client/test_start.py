@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
-
 from tests.client.conftest import Scripts
 
 OF_FEW = {"argparse", "base64", "hashlib", "inspect", "pickle", "signal", "socket", "subprocess", "typing", "urllib"}
-OURS = "api encode exits identity plain preloaded room run spool typed worker"
+OURS = "api encode exits identity plain preloaded redact room run spool typed worker"
 
 
 def loaded(scripts: Scripts, code: str, **env: str) -> set[str]:
@@ -27,10 +25,3 @@ def test_the_first_call_loads_little(scripts: Scripts) -> None:
     assert not first & OF_FEW
     assert {name[15:] for name in first if name.startswith("tracker.client.")} == set(OURS.split())
     assert len(first) <= 70
-
-
-@pytest.mark.parametrize("calls", ["tracker.init()", "tracker.init(new=True).log({'a': 1})"])
-def test_the_background_loads_nothing_of_python(scripts: Scripts, calls: str) -> None:
-    in_front = loaded(scripts, calls, TRACKER_CAPTURE="off")
-    with_capture = loaded(scripts, f"{calls}; from tracker.client import worker; assert worker.drain()")
-    assert {name for name in with_capture - in_front if not name.startswith("tracker.")} <= {"_sha1"}

@@ -12,7 +12,7 @@ import re
 from tracker.client.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from typing import Mapping, Sequence
+    from typing import Any, Mapping, Sequence
 
     from tracker.client.pace import Pace
 
@@ -20,6 +20,8 @@ HIDDEN = "[redacted]"
 MOST_VARIABLES = 300
 MOST_VALUE_CHARS = 2000
 
+# What has none of this is harmless, as most command lines and parameters are, and needs none of the patterns below.
+_SUSPICIOUS = re.compile(r"(?i)token|secret|pass|pwd|key|cred|auth|bearer|jwt|sign|cookie|-u|@|[A-Za-z0-9_+/=-]{16}")
 # Patterns are compiled when they are used first, and `re` keeps them: all together that takes 4 ms (see `prepare`).
 _SHAPES = (
     r"(?<![A-Za-z0-9])(?:"
@@ -31,7 +33,7 @@ _SHAPES = (
     r"|xox[a-z]-[A-Za-z0-9-]{10,}|eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{4,}(?:\.[A-Za-z0-9_-]*)?"
     r"|MUNGE:[A-Za-z0-9+/=]{16,}:?)",
 )
-_ADDRESS = r"((?<![A-Za-z0-9])[A-Za-z][A-Za-z0-9+.-]{1,20}://)([^\s/@\"'<>]{1,500})@"
+_ADDRESS = r"((?<![A-Za-z0-9])[A-Za-z][A-Za-z0-9+.-]{1,20}://)([^\s/?#\"'<>]{1,500})@"
 _RUN = r"[A-Za-z0-9_+=-]{20,}|[A-Za-z0-9+/=]{40,}"
 _DEVICE = r"(?:GPU|MIG)-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z"
 _HEX = r"[0-9a-fA-F]{32,}\Z"
@@ -39,9 +41,9 @@ _WORDS = (
     r"(?:token|secret|password|passwd|passphrase|passcode|pass|pwd|apikey|key|cred(?:ential)?|auth(?:orization)?"
     r"|bearer|signature|cookie|jwt)"
 )
+_NAME = rf"(?i){_WORDS}(?:s|_?(?:id|value|string|base64|b64|hex))?"
 _NAMED = (
-    rf"(?i){_WORDS}(?:s|_?(?:id|value|string|base64|b64|hex))?"
-    r"(?P<mid>(?:[\"'\]]{0,3}[ \t]{0,20}(?:=>|:=|[=:])|[\"'],)[ \t]{0,20}(?:[bfru]{0,2}(?=[\"']))?"
+    _NAME + r"(?P<mid>(?:[\"'\]]{0,3}[ \t]{0,20}(?:=>|:=|[=:])|[\"'],)[ \t]{0,20}(?:[bfru]{0,2}(?=[\"']))?"
     r"(?:[\"']?(?:bearer|basic|token)[ \t]+)?)"
     r"(?P<value>\"[^\"]*\"?|'[^']*'?|[^\s\"'&|;,)\]}]+)"
 )
@@ -52,14 +54,17 @@ _SPOKEN = (
     r"(?i)(?:\b(?:password|passphrase|basic|bearer|token|sshpass[ \t]+-p)(?=\s)|\s-(?:u|-user)[ =]?[^\s:\"']{1,100}:)"
     r"(?P<mid>[ \t]*)(?P<value>[^\s\"']{4,})"
 )
-_STRONG = (
+_WEIGHTY = (
     r"(?i)passw|passphrase|passcode|pwd|secret|cred|bearer|cookie|jwt"
     r"|(?:api|access|private|auth|client|account|master|encryption|signing|ssh|deploy|license|wandb|hf|openai|aws|azure"
-    r"|github|gitlab|slack|comet|neptune)[_.-]?(?:api[_.-]?)?(?:key|token|auth|pass)|(?-i:^[A-Z][A-Z0-9]*_[A-Z0-9_]+\s*\Z)"
+    r"|github|gitlab|slack|comet|neptune)[_.-]?(?:api[_.-]?)?(?:key|token|auth|pass)"
 )
+_STRONG = _WEIGHTY + r"|(?-i:^[A-Z][A-Z0-9]*_[A-Z0-9_]+\s*\Z)"
 _NAME_BEFORE = r"[A-Za-z0-9_.-]{0,60}\Z"
 _REFERENCE = r"[\"']?(?:\$|<|%\(|\{\{)|[\"']{0,2}\Z"
 _PLAIN = r"(?i)[\"']?(?:\d{1,6}(?:\.\d*)?|none|null|true|false|yes|no|on|off|auto|str|int|bool|bytes|any)?[\"',:]*\Z"
+_COUNTED = r"(?i)tokens[\"']?\s*\Z"
+_NUMBER = r"[\"']?[0-9][0-9_]*(?:\.[0-9]*)?(?:e[+-]?[0-9]{1,3}|[kmbt])?[\"',:]*\Z"
 _KEY_BEGINS = r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----"
 _KEY_ENDS = r"-----END [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----"
 
@@ -89,8 +94,40 @@ def variables(env: Mapping[str, str], pace: Pace) -> dict[str, str]:
     return told
 
 
+def params(given: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Return parameters or tags, of what JSON has, without what is clearly a secret; and the paths of what is hidden.
+
+    They are named by a person, so a weak name (`key`, `pad_token`) hides nothing, nor does a long random value.
+    """
+    hidden: list[str] = []
+    return {name: _param(value, name, hidden) for name, value in given.items()}, hidden
+
+
+def _param(value: Any, path: str, hidden: list[str]) -> Any:
+    if isinstance(value, dict):
+        return {name: _param(inner, f"{path}/{name}", hidden) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_param(inner, path, hidden) for inner in value]
+    text = "" if value is None or isinstance(value, bool) else str(value)
+    if not text or not (_SUSPICIOUS.search(path) or _SUSPICIOUS.search(text)):
+        return value
+    name = path.rpartition("/")[2]
+    if re.search(_NAME + r"\Z", name) and re.search(_WEIGHTY, name) and not _is_plain(name, text):
+        told = HIDDEN
+    else:
+        told = re.sub(_ADDRESS, _without_credentials, text)
+        for shape in _SHAPES:
+            told = re.sub(shape, HIDDEN, told)
+    if told == text:
+        return value
+    hidden.append(path)
+    return told
+
+
 def arguments(argv: Sequence[str]) -> list[str]:
     """Return the command line; the argument after `--api-key` is hidden, too."""
+    if not any(map(_SUSPICIOUS.search, argv)):
+        return list(argv)
     told: list[str] = []
     for at, argument in enumerate(argv):
         before = argv[at - 1] if at else ""
@@ -161,7 +198,7 @@ def _hidden_value(found: re.Match[str], code: bool) -> str:
 
 def _is_plain(name: str, value: str) -> bool:
     """Say whether the value is a reference such as `$TOKEN`, or too simple a secret for a name as weak as `key`."""
-    if re.match(_REFERENCE, value):
+    if re.match(_REFERENCE, value) or (re.search(_COUNTED, name) and re.match(_NUMBER, value)):
         return True
     return bool(re.match(_PLAIN, value)) and (not re.search(_STRONG, name) or not re.search(r"\d", value))
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 
-from tracker.client import encode, preloaded, room, worker  # noqa: F401
+from tracker.client import encode, preloaded, redact, room, worker  # noqa: F401
 from tracker.client.identity import code_folders, is_captured, rank, slurm_job, writer_header
 from tracker.client.spool import (
     NoSpool,
@@ -331,7 +331,10 @@ class Run:
             if not isinstance(content, Mapping) and hasattr(content, "__dict__"):
                 content = vars(content)  # argparse's Namespace, a dataclass
             if isinstance(content, Mapping):
+                content, hidden = redact.params(encode.storable(content))
                 self.tell({"event": kind, kind: content})
+                for name in hidden:
+                    self.note(f"{kind} {name}", "it looks like a secret and is hidden")
             else:
                 self.note(kind, f"{type(content).__name__} is no dictionary")
         except Exception as problem:  # the outermost place, as in `log`

@@ -9,7 +9,7 @@ import re
 import sys
 import time
 
-from tracker.client import encode, room
+from tracker.client import encode, redact, room
 from tracker.client.identity import whole_number, writer_header
 from tracker.client.spool import SpoolFile, places
 from tracker.client.typed import TYPE_CHECKING
@@ -67,9 +67,16 @@ def _message(given: argparse.Namespace) -> dict[str, Any]:
         if given.step is not None:
             raise Unusable("--step belongs to numbers, not to parameters and tags")
         kind = "params" if given.params else "tags"
-        return {"event": kind, kind: pairs, "time": time.time()}
+        return {"event": kind, kind: _without_secrets(pairs), "time": time.time()}
     step = {} if given.step is None else {"step": given.step}
     return {"metrics": {name: _number(name, text) for name, text in pairs.items()}, **step, "time": time.time()}
+
+
+def _without_secrets(pairs: dict[str, str]) -> dict[str, Any]:
+    told, hidden = redact.params(pairs)
+    for name in hidden:
+        print(f"tracker log: {name} looks like a secret and is hidden", file=sys.stderr)
+    return told
 
 
 def _pair(text: str) -> tuple[str, str]:

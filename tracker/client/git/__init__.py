@@ -24,8 +24,8 @@ def describe(folders: list[str], pace: Pace, most_diff_bytes: int = MOST_DIFF_BY
     for folder in folders:
         try:
             repository = find(folder, pace)
-        except OSError as problem:
-            return {"notes": [f"the repository of {folder} cannot be read: {problem.strerror or problem}"]}
+        except (OSError, ValueError) as problem:  # a path that git's files name may have a NUL
+            return {"notes": [f"the repository of {folder} cannot be read: {problem}"]}
         if repository:
             return _described(repository, pace, most_diff_bytes)
     return None

@@ -32,6 +32,8 @@ MOST_IN_FOLDER = 2000
 MOST_FILE_BYTES = 1 << 20  # of a file whose difference is shown
 MOST_HASHED_BYTES = 1 << 24  # of a file that must be read to know whether it changed
 MOST_TREE_BYTES = 1 << 22
+MOST_DEPTH = 3  # of submodules in submodules
+MOST_NAMED_WITHIN = 5  # of the changes in a submodule
 _LINK, _FOLDER, _SUBMODULE = 0o120000, 0o040000, 0o160000
 _NEVER_TRACKED = re.compile(rb"(?:\.git|__pycache__|.*\.pyc|\.ipynb_checkpoints)\Z")
 _SECRET_FILE = re.compile(
@@ -79,12 +81,18 @@ class Changes:
     """Compares the files of a repository with a commit, which is None before the first one."""
 
     def __init__(
-        self, repository: Repository, objects: Objects, commit: str | None, pace: Pace, most_diff_bytes: int
+        self,
+        repository: Repository,
+        objects: Objects,
+        commit: str | None,
+        pace: Pace,
+        most_diff_bytes: int,
+        depth: int = 0,  # in how many submodules it lies
     ) -> None:
         self._repository, self._objects, self._commit, self._pace = repository, objects, commit, pace
         self._root = os.fsencode(repository.root)
         self._modes_count = repository.config.get("core.filemode", "true").lower() != "false"
-        self._most_diff_bytes = most_diff_bytes
+        self._most_diff_bytes, self._depth = most_diff_bytes, depth
         self._index_time = (0, 0)
         self._base = Base({}, set())
         self._real_folders = {b"": True}
@@ -190,13 +198,27 @@ class Changes:
 
     def _compare_submodule(self, entry: Entry, base: Version) -> None:
         root = os.path.join(self._repository.root, os.fsdecode(entry.path))
-        commit = entry.oid.hex()
+        commit, changed = entry.oid.hex(), None
         if os.path.lexists(f"{root}/.git"):
-            with suppress(OSError, Unreadable):
+            with suppress(OSError, ValueError, Unreadable):
                 there = find(root, self._pace)
-                commit = (there.head().commit if there and there.root == os.path.realpath(root) else None) or commit
-        if commit != base.oid.hex():
-            self._only_named(entry.path, "M" if base.mode else "A", f"it is a submodule, here at {commit}")
+                if there and there.root == os.path.realpath(root):
+                    commit = there.head().commit or commit
+                    changed = self._changed_within(there, commit)
+        if changed or commit != base.oid.hex():
+            beside = f"; changed in it: {', '.join(changed)}" if changed else ""
+            self._only_named(entry.path, "M" if base.mode else "A", f"it is a submodule, here at {commit}{beside}")
+
+    def _changed_within(self, submodule: Repository, commit: str) -> list[str]:
+        if self._depth >= MOST_DEPTH:
+            return []
+        objects = Objects(submodule.objects, self._pace)
+        try:
+            return (
+                Changes(submodule, objects, commit, self._pace, 0, self._depth + 1).look().changed[:MOST_NAMED_WITHIN]
+            )
+        finally:
+            objects.close()
 
     def _status(self, path: bytes) -> os.stat_result | None:
         if not self._is_real_folder(path.rpartition(b"/")[0]):
