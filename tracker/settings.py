@@ -57,6 +57,21 @@ class Settings:
     port: int = _setting(8265, "The port the server listens on; 0: a free one.", least=0)
     web_workers: int = _setting(2, "Processes that answer requests.", least=1)
     web_threads: int = _setting(8, "Requests that one process answers at the same time.", least=1)
+    log_requests: str = _setting(
+        "",
+        "Whether the server logs a line for each request, `yes` or `no`; empty: `tracker server` does, "
+        "`tracker up` does not.",
+        choices=("", "yes", "no"),
+    )
+    rate_limit: str = _setting(
+        "20000/minute", "Requests that each process answers one user, such as `600/minute`; empty: any number."
+    )
+    rate_limit_storage: str = _setting(
+        "", "Where requests are counted for all processes and servers together, such as `redis://host:6379/0`."
+    )
+    cors_origins: str = _setting(
+        "", "Sites whose pages may read the API with a token, such as `https://lab.example.org`; separated by spaces."
+    )
     watch_interval_s: float = _setting(
         1.0, "Seconds between two looks at Slurm's queue, if Slurm answers quickly.", least=0.1
     )

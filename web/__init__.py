@@ -7,7 +7,7 @@ from werkzeug.routing import BaseConverter
 
 from tracker.settings import Settings
 from tracker.store.database import Database
-from web import api, auth, headers, health, pages, problems
+from web import api, auth, figures, headers, health, limits, logs, packing, pages, problems
 from web.text import harmless
 
 MAX_BODY_BYTES = 1024 * 1024
@@ -33,9 +33,13 @@ def create_app(settings: Settings, db: Database | None = None) -> Flask:
     app.extensions["tracker.settings"] = settings
     app.extensions["tracker.database"] = db or Database(settings.database_url)
     app.url_map.converters["run"] = _RunName
-    headers.install(app)
+    logs.install(app)
+    figures.install(app)
+    packing.install(app)
+    headers.install(app, settings)
     problems.install(app)
     auth.install(app)
+    limits.install(app, settings)
     api.install(app)
     pages.install(app)
     app.register_blueprint(health.health)

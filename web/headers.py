@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 from flask import Flask, Response, request
+from flask_cors import CORS
+
+from tracker.settings import Settings
 
 CONTENT_SECURITY_POLICY = "; ".join(
     (
@@ -24,9 +29,14 @@ FOREVER = "private, max-age=31536000, immutable"
 """How long browsers may keep what never changes."""
 
 
-def install(app: Flask) -> None:
-    """Put the headers on every answer of the application."""
+def install(app: Flask, settings: Settings) -> None:
+    """Put the headers on every answer of the application, and let scripts of chosen sites read the API."""
     app.after_request(_protect)
+    origins = settings.cors_origins.replace(",", " ").split()
+    if origins:  # with a token, never with a cookie: that is for our own pages
+        shown = ["ETag", "Location", "Retry-After", "X-Request-ID"]
+        sites = [re.escape(one) + r"\Z" for one in origins]
+        CORS(app, resources={r"/api/v1/.*": {"origins": sites, "expose_headers": shown, "max_age": 600}})
 
 
 def _protect(response: Response) -> Response:

@@ -7,6 +7,7 @@ from flask.typing import ResponseReturnValue
 
 from tracker.states import STATES
 from tracker.store import runs
+from web import figures
 from web.context import db, viewer
 
 health = Blueprint("health", __name__)
@@ -27,10 +28,12 @@ def readyz() -> ResponseReturnValue:
 
 @health.get("/metrics")
 def metrics() -> ResponseReturnValue:
-    """Runs by state that the asker may see, in Prometheus' text format."""
+    """Runs by state that the asker may see and, for administrators, the server's own figures, for Prometheus."""
     with db().read() as session:
         counted = runs.counts_by_state(session, viewer())
     lines = ["# HELP tracker_up The server answers.", "# TYPE tracker_up gauge", "tracker_up 1"]
     lines += ["# HELP tracker_runs Runs by state.", "# TYPE tracker_runs gauge"]
     lines += [f'tracker_runs{{state="{state}"}} {counted.get(state, 0)}' for state in STATES]
+    if viewer().sees_all:
+        lines.append(figures.text())
     return Response("\n".join(lines) + "\n", content_type="text/plain; version=0.0.4; charset=utf-8")

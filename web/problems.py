@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 from http import HTTPStatus
 from typing import Annotated
 
-from flask import Flask, Response, current_app, json, render_template, request
+from flask import Flask, Response, render_template, request
 from flask.typing import ResponseReturnValue
 from pydantic import BaseModel, WithJsonSchema
 from werkzeug.exceptions import HTTPException
 
 from tracker.errors import TrackerError
+from web.logs import request_id
 
-_CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+log = logging.getLogger("tracker.problems")
+
+_CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large", 429: "too_many_requests"}
 _SENTENCES = {
     404: "There is nothing at this address.",
     405: "This address does not take this method.",
     413: "More was sent than is accepted at once.",
+    429: "These are too many requests; `Retry-After` tells when there may be more.",
 }
 
 
@@ -34,10 +39,11 @@ def codes() -> dict[str, str]:
 
 
 class Problem(BaseModel):
-    """An error: `code` is stable, `detail` is a sentence for people."""
+    """An error: `code` is stable, `detail` is a sentence for people, `request_id` is found in the server's log."""
 
     title: str
     status: int
+    request_id: str
     code: Annotated[str, WithJsonSchema({"type": "string", "examples": ["not_found"]})]
     detail: str
 
@@ -67,15 +73,17 @@ def _of_http(problem: HTTPException) -> ResponseReturnValue:
 
 def _unforeseen(problem: Exception) -> ResponseReturnValue:
     """The outermost place: what nobody foresaw is recorded here, and its inside is shown to nobody."""
-    current_app.logger.exception("%s %s", request.method, request.path, exc_info=problem)
+    facts = {"request_id": request_id(), "method": request.method[:20], "path": request.path[:500]}
+    log.error("a request failed", exc_info=problem, extra={"facts": facts})
     return answer(500, "internal", "The server made a mistake; its log tells more.")
 
 
 def answer(status: int, code: str, detail: str) -> Response:
     """The error in the form that suits who is asking."""
     if for_programs():
-        document = {"title": HTTPStatus(status).phrase, "status": status, "code": code, "detail": detail}
-        return Response(json.dumps(document), status, content_type="application/problem+json")
+        title = HTTPStatus(status).phrase
+        told = Problem(title=title, status=status, code=code, detail=detail, request_id=request_id())
+        return Response(told.model_dump_json(), status, content_type="application/problem+json")
     page = render_template("error.html", status=status, title=HTTPStatus(status).phrase, detail=detail)
     return Response(page, status)
 

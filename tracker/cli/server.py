@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import errno
+import os
+import shutil
 import socket
+import tempfile
 import time
 from typing import Any
 
@@ -34,6 +37,8 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn carries no typ
             "graceful_timeout": 5,
             "loglevel": "warning",
             "proc_name": "tracker-server",
+            "logconfig_dict": _logging(self.settings.log_requests != "no"),
+            "child_exit": _forget_figures,
         }
         for name, value in options.items():
             if name in self.cfg.settings:
@@ -43,6 +48,28 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn carries no typ
         from web import create_app
 
         return create_app(self.settings, Database(self.settings.database_url))
+
+
+def _logging(requests: bool) -> dict[str, Any]:
+    """JSON lines on stderr: warnings and worse of everybody, and a line for each request."""
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"json": {"()": "web.logs.JsonLines"}},
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
+        "root": {"level": "WARNING", "handlers": ["stderr"]},
+        "loggers": {
+            "gunicorn.error": {"level": "WARNING", "handlers": ["stderr"], "propagate": False},
+            "gunicorn.access": {"level": "WARNING", "handlers": ["stderr"], "propagate": False},
+            "tracker.requests": {"level": "INFO" if requests else "WARNING"},
+        },
+    }
+
+
+def _forget_figures(_arbiter: Any, worker: Any) -> None:
+    from prometheus_client.multiprocess import mark_process_dead
+
+    mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
 
 
 def listen(address: str, port: int) -> socket.socket:
@@ -74,4 +101,10 @@ def serve(settings: Settings, listener: socket.socket | None = None) -> None:
     database = Database(settings.database_url)
     database.upgrade()
     database.close()  # each worker makes connections of its own
-    _Server(settings, listener).run()
+    figures, master = tempfile.mkdtemp(prefix="tracker-figures-"), os.getpid()
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = figures  # read when the library is loaded: each worker counts there
+    try:
+        _Server(settings, listener).run()
+    finally:
+        if os.getpid() == master:  # workers end here, too
+            shutil.rmtree(figures, ignore_errors=True)

@@ -34,6 +34,7 @@ _PR_SET_PDEATHSIG = 1
 def run_all(settings: Settings) -> None:
     """Run until a signal comes. Raises SetupProblem when the server does not get ready."""
     os.umask(0o077)  # what is kept here is for nobody else
+    settings = replace(settings, log_requests=settings.log_requests or "no")
     _make_home(settings)
     with _only_one(settings) as lock:
         _run_all(settings, lock)

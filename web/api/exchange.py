@@ -69,7 +69,7 @@ def _gunzip(packed: bytes, limit: int) -> bytes:
 def answer(model: BaseModel, status: int = 200) -> Response:
     """The model as JSON, with an ETag; 304 to those who have it already."""
     response = Response(model.model_dump_json(), status, content_type="application/json")
-    response.add_etag()
+    response.add_etag(weak=True)
     response.make_conditional(request)
     return response
 

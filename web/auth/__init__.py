@@ -30,7 +30,7 @@ def _admit() -> ResponseReturnValue | None:
     by_browser = cookie is not None or request.endpoint in _OPEN_TO_ALL
     if bearer is None and by_browser and request.method not in _SAFE_METHODS:
         _require_same_origin()
-    if request.endpoint in _OPEN_TO_ALL:
+    if request.endpoint in _OPEN_TO_ALL or request.method == "OPTIONS":
         return None
     g.identity = _identify(bearer, cookie)
     if g.identity is not None:
