@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from tests.agent.conftest import NOBODY, Node
-from tests.agent.faulty_server import FaultyServer
-from tests.conftest import wait_until
+from tests.agent.faulty_server import FaultyServer, Handler
+from tests.agent.test_lifecycle import make_quiet
+from tests.conftest import ROOT, wait_until
 from tracker.agent import spool
 
 SECRET = b'{"metrics":{"secret":1},"step":0}\n'
@@ -171,3 +174,54 @@ def test_a_job_that_writes_without_end_is_shipped_up_to_the_limit_and_told(node:
         os.utime(path, (long_ago, long_ago))
     with node.agent("--spool-limit", "500KB"):
         wait_until(lambda: not list((node.spool / "jobs").iterdir()), what="both folders are removed")
+
+
+def test_a_hole_of_a_terabyte_is_not_shipped_and_hinders_nobody(node: Node, server: FaultyServer) -> None:
+    node.write(range(3))
+    os.truncate(node.job() / "w1.jsonl", 2**40)
+    node.write(range(3), folder="dev.13")
+    node.ship()
+    assert (server.steps("dev.12"), server.steps("dev.13")) == ([0, 1, 2], [0, 1, 2])
+    assert sum(part["length"] for manifest in server.manifests for part in manifest["parts"]) < 1000
+
+
+def test_the_codes_of_a_terminal_do_not_reach_the_administrators(node: Node, server: FaultyServer) -> None:
+    def answers_with_codes(handler: Handler) -> None:
+        handler.answer(500, json.dumps({"detail": "away\n\x1b[2Jtracker agent: all is well\x9b1m"}).encode())
+
+    server.faults.extend([answers_with_codes] * 4)
+    said = node.ship(exit_code=1)
+    assert "away??[2Jtracker agent: all is well?1m\n" in said
+    assert said.isascii()
+
+
+# As a file system does that fails: the file's size is known, its bytes are not.
+SICK = """
+import os, sys
+import tracker.agent.backlog as backlog, tracker.agent.main as main
+pread, backlog._UNREAD_S = os.pread, 0.1
+def fails(file, length, offset):
+    if os.path.exists(sys.argv[1]) and "dev.12" in os.readlink(f"/proc/self/fd/{file}"):
+        raise OSError(5, "Input/output error")
+    return pread(file, length, offset)
+os.pread = fails
+sys.exit(main.main(sys.argv[2:]))
+"""
+
+
+def test_a_file_that_cannot_be_read_is_neither_given_up_nor_removed(node: Node, server: FaultyServer) -> None:
+    node.write(range(3))
+    node.write(range(3), folder="dev.13")
+    make_quiet(node.job())
+    make_quiet(node.job("dev.13"))
+    server.release = {"dev.12", "dev.13"}
+    sick = node.folder / "sick"
+    sick.touch()
+    command = [sys.executable, "-c", SICK, str(sick), *node.command("--interval", 0.05)[3:]]
+    with subprocess.Popen(command, cwd=ROOT) as agent:
+        wait_until(lambda: not (node.spool / "jobs" / "dev.13").exists(), what="the other folder is removed")
+        assert "dev.12" not in server.drained
+        sick.unlink()
+        wait_until(lambda: not node.spool.joinpath("jobs", "dev.12").exists(), what="it is well again")
+        agent.terminate()
+    assert server.steps("dev.12") == [0, 1, 2]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import random
 import subprocess
 import sys
 import time
@@ -207,3 +208,60 @@ def test_an_empty_folder_that_is_released_goes(node: Node, server: FaultyServer,
     make_quiet(node.job(uid=uid))
     node.ship()
     assert not (node.spool / "jobs" / "dev.12").exists()
+
+
+def test_of_more_folders_than_a_request_names_each_has_its_turn(node: Node, server: FaultyServer) -> None:
+    names = [f"dev.{number}" for number in range(1, 1301)]
+    server.release = set(names)
+    for name in names:
+        make_quiet(node.job(name))
+    node.ship()
+    assert list((node.spool / "jobs").iterdir()) == []
+    assert max(len(manifest["folders"]) for manifest in server.manifests) == 1000
+    assert max(len(manifest["present"]) for manifest in server.manifests) == 1000
+
+
+# It looks at each folder once, and again only when a hook says that a job begins or ends.
+RESTING = """
+import sys
+import tracker.agent.backlog as backlog, tracker.agent.main as main
+backlog._COST, backlog._LONGEST_REST_S, backlog._REST = 1e9, 1e9, 1e9
+sys.exit(main.main(sys.argv[1:]))
+"""
+
+
+def test_the_end_of_a_job_brings_what_it_wrote_after_a_long_silence(node: Node, server: FaultyServer) -> None:
+    node.write(range(3))
+    command = [sys.executable, "-c", RESTING, *node.command("--interval", 0.05)[3:]]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as agent:
+        node.wait_shipped(range(3))
+        node.write(range(3, 5))
+        node.event("epilog.12.1")
+        node.wait_shipped(range(5))
+        agent.terminate()
+
+
+def test_agents_and_a_sync_that_are_killed_all_the_time_ship_and_remove_everything_once(
+    node: Node, server: FaultyServer
+) -> None:
+    chance, shipped = random.Random(4), [sys.executable, "-m", "tracker", "sync", str(node.spool), "--url"]
+    env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+    names = [f"dev.{number}" for number in range(1, 61)]
+    server.release = set(names)
+    for first in range(0, 60, 5):
+        for name in names[first : first + 5]:
+            for writer in ("w1", "w2", "w3"):
+                node.write(range(chance.randrange(3000)), name, writer)
+            make_quiet(node.job(name))
+        commands = [node.command("--interval", 0.02), node.command("--interval", 0.02), [*shipped, server.url]]
+        crowd = [subprocess.Popen(command, env=env, stderr=subprocess.DEVNULL) for command in commands]
+        time.sleep(chance.uniform(0.2, 1.0))  # nothing to await: they are killed wherever they are
+        for one in crowd:
+            one.kill()
+            one.wait()
+    with node.agent():
+        wait_until(lambda: not list((node.spool / "jobs").iterdir()), within_s=60)
+    assert len(server.files) == 180
+    for (name, _), raw in server.files.items():
+        steps = [json.loads(line)["step"] for line in raw.splitlines()]
+        assert steps == [*range(len(steps))], name

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import heapq
+import random
 import sys
 import time
+from operator import attrgetter
 from typing import Any, Iterable, NamedTuple
 
 from tracker.agent.backlog import DEFAULT_LIMIT_BYTES, Backlog, Part
@@ -89,10 +92,12 @@ class Agent:
             self._trusted_until_s = time.monotonic() + TRUST_S
         for name, writer in self._backlog.cut():
             say(f"{name}/{writer}.jsonl is shorter than what the server has of it: what comes is read beyond that only")
-        self._hardware.look(self._backlog.folders)
+        folders = self._backlog.folders
+        self._hardware.look(folders)
         parts = list(self._collect())
-        due_s = self._asked_s + self._heartbeat_s(bool(parts))
-        announced = self._backlog.drained()
+        due_s = self._asked_s + self._heartbeat_s(bool(parts), set(folders))
+        drained = self._backlog.drained()
+        announced = random.sample(drained, min(len(drained), MOST_NAMED))  # of too many each has its chance
         if not parts and not self._backlog.is_asking() and time.monotonic() < due_s:
             return False
         answer = self._send(parts, announced)
@@ -103,13 +108,14 @@ class Agent:
         both = zip(parts, answer["parts"])
         settled_events = sum(self._took(part, said if isinstance(said, dict) else {}) for part, said in both)
         self._hardware.learn(answer.get("gpus"))
-        self._told.pass_on(answer.get("tell"), self._backlog.folders)
+        self._told.pass_on(answer.get("tell"), folders)
         self._follow = list(_wanted(answer.get("follow")))
         followed = {(one.folder, one.stream) for one in self._follow}
         self._confirmed_s = {stream: at_s for stream, at_s in self._confirmed_s.items() if stream in followed}
         for name in self._backlog.released(_texts(answer.get("release")), announced):
             say(f"{name}: the server has all of it, removed")
-        return settled_events >= MOST_EVENTS or self._backlog.is_waiting() or self._backlog.is_asking()
+        more_events = settled_events >= MOST_EVENTS or (settled_events > 0 and self._events.is_waiting())
+        return more_events or self._backlog.is_waiting() or self._backlog.is_asking()
 
     def look_around(self) -> None:
         """Tell when another agent ships this spool. It stays harmless: a fact is stored once, whoever brings it."""
@@ -122,10 +128,10 @@ class Agent:
 
     def is_drained(self) -> bool:
         """Say whether the server has everything."""
-        return not self._events.oldest(1) and len(self._backlog.drained()) == len(self._backlog.folders)
+        return not self._events.is_waiting() and self._backlog.is_drained()
 
-    def _heartbeat_s(self, has_news: bool) -> float:
-        now_s, folders = time.monotonic(), set(self._backlog.folders)
+    def _heartbeat_s(self, has_news: bool, folders: set[str]) -> float:
+        now_s = time.monotonic()
         if has_news or folders != self._known:
             self._known, self._news_s = folders, now_s
         if not self._follow and not folders:
@@ -141,6 +147,7 @@ class Agent:
         """Yield the parts of a request: hooks first, so that the server knows the jobs."""
         for event in self._events.oldest(MOST_EVENTS):
             self._hardware.hook(event.content)
+            self._backlog.wake()  # a job begins or ends
             yield Part({"type": "hook", "name": event.name, "time": event.time_s}, event.content)
         yield from self._backlog.parts(self._room_bytes)
         yield from self._hardware.parts(self._room_bytes // 4)
@@ -169,13 +176,13 @@ class Agent:
             self._confirmed_s[stream] = time.monotonic()
         return due
 
-    def _send(self, parts: list[Part], drained: list[str]) -> dict[str, Any]:
+    def _send(self, parts: list[Part], announced: list[str]) -> dict[str, Any]:
         manifest = {
             "version": PROTOCOL_VERSION,
             "agent": {**self._who._asdict(), "time": time.time()},
-            "folders": [] if self._is_copy else drained,
+            "folders": [] if self._is_copy else announced,
             "gpus_of": self._hardware.asks(),
-            "present": [] if self._is_copy else sorted(self._backlog.folders)[-MOST_NAMED:],
+            "present": [] if self._is_copy else self._present(),
             "parts": [{**part.says, "length": len(part.content)} for part in parts],
         }
         try:
@@ -189,6 +196,11 @@ class Agent:
         if not isinstance(answer.get("parts"), list) or len(answer["parts"]) != len(parts):
             raise Unreachable("the server answered to other parts than were sent")
         return answer
+
+    def _present(self) -> list[str]:
+        """The jobs that are told something; of too many those in which something was written last."""
+        folders = [folder for folder in self._backlog.folders.values() if not folder.name.startswith("local.")]
+        return [folder.name for folder in heapq.nlargest(MOST_NAMED, folders, key=attrgetter("written_s"))]
 
     def _took(self, part: Part, answer: dict[str, Any]) -> bool:
         """Act on the answer to a part. True when it was an event that is out of the way now."""
@@ -212,8 +224,9 @@ class Agent:
 
 
 def say(message: str) -> None:
-    """Tell the administrator, on stderr."""
-    sys.stderr.write(f"tracker agent: {message}\n")
+    """Tell the administrator, on stderr, in one line without the codes of terminals."""
+    seen = "".join(one if one.isprintable() else "?" for one in message)
+    sys.stderr.write(f"tracker agent: {seen}\n")
     sys.stderr.flush()
 
 

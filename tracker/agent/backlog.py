@@ -9,7 +9,7 @@ import math
 import pwd
 import time
 from functools import lru_cache
-from typing import Any, Iterable, Iterator, NamedTuple, Tuple
+from typing import Any, Iterable, Iterator, NamedTuple
 
 from tracker.agent.scripts import ENDS_BYTES, is_over
 from tracker.agent.spool import JobSpools, SpoolFolder, is_quiet
@@ -17,12 +17,14 @@ from tracker.events import JobFolder
 
 _PROBE_BYTES = 64 * 1024
 _MOST_PARTS = 200  # a part costs the server a row or two, however short it is
-_LEFT_ALONE_S = 600.0
+_LEFT_ALONE_S = 600.0  # a file that the server cannot use
+_UNREAD_S = 10.0  # a file that cannot be read
 _DEATH_CHECK_EVERY_S = 5.0
 _TELL_AGAIN_S = 60.0
+_LONGEST_REST_S = 15.0
+_REST = 1 / 20  # of the time in which nothing changed in a folder passes until it is looked at again
+_COST = 50  # times as long as it took to look at it, too: a user can put many files there
 DEFAULT_LIMIT_BYTES = 2 * 1024**3  # the client's own limit is half of it, and its user's to raise
-
-File = Tuple[str, str]  # folder, writer
 
 
 class Part(NamedTuple):
@@ -30,6 +32,76 @@ class Part(NamedTuple):
 
     says: dict[str, Any]
     content: bytes
+
+
+class _File:
+    """A writer's file: its size, and what the server has of it (None: not known)."""
+
+    __slots__ = ("held", "left_alone_until_s", "nothing_at", "size", "turn", "was_cut")
+
+    def __init__(self) -> None:
+        self.size = 0
+        self.held: int | None = None
+        self.nothing_at = -1  # the size at which there was no whole line beyond what is held
+        self.left_alone_until_s = 0.0
+        self.turn = 0
+        self.was_cut = False
+
+    def is_held(self) -> bool:
+        """Say whether the server has every whole line of it."""
+        return (self.held or 0) >= self.size or self.nothing_at == self.size
+
+    def held_bytes(self) -> int:
+        """Return how much of what is there the server has."""
+        return min(self.held or 0, self.size)
+
+    def forget(self) -> None:
+        """Forget what the server said of it."""
+        self.held, self.nothing_at = None, -1
+
+
+class _Job:
+    """A job's folder as of the last look at it."""
+
+    def __init__(self, seen: SpoolFolder) -> None:
+        self.seen = seen
+        self.files: dict[str, _File] = {}
+        self.turn = 0
+        self.next_look_s = 0.0
+        self.changed_s = time.monotonic()
+        self.left_out_bytes = 0  # above the limit: what the server does not get
+        self.told_left_out = (0, -math.inf)  # bytes, and when
+        self.is_gone = False  # the server was told that nobody writes here any more
+        self.is_asked_again = False  # released, and the server is asked whether it has all indeed
+        self.kept: SpoolFolder | None = None  # released, and cannot be removed as it was then
+
+    def take(self, seen: SpoolFolder, cost_s: float) -> None:
+        """Take note of what was seen just now, for which a look took so long."""
+        now_s = time.monotonic()
+        if seen != self.seen:
+            self.changed_s = now_s
+        self.next_look_s = now_s + max(min((now_s - self.changed_s) * _REST, _LONGEST_REST_S), cost_s * _COST)
+        self.seen = seen
+        self.files = {writer: self.files.get(writer) or _File() for writer in seen.sizes}
+        for writer, size in seen.sizes.items():
+            self.files[writer].size = size
+
+    def is_drained(self) -> bool:
+        """Say whether the server has every whole line."""
+        return self.seen.is_whole and (bool(self.left_out_bytes) or all(one.is_held() for one in self.files.values()))
+
+    def measure(self, limit_bytes: int) -> None:
+        """Find out how much the server does not get, because it has that much already."""
+        all_bytes = sum(self.seen.sizes.values())
+        held_bytes = sum(one.held_bytes() for one in self.files.values()) if all_bytes > limit_bytes else 0
+        self.left_out_bytes = all_bytes - held_bytes if held_bytes >= limit_bytes < all_bytes else 0
+
+    def waiting(self, now_s: float) -> Iterator[tuple[str, _File]]:
+        """Yield writers and files of which the server lacks something."""
+        if not self.left_out_bytes:
+            for writer, file in self.files.items():
+                if not file.is_held() and file.left_alone_until_s <= now_s:
+                    yield writer, file
 
 
 class Backlog:
@@ -43,84 +115,81 @@ class Backlog:
         self._spools = spools
         self._user = user
         self._limit_bytes = limit_bytes
-        self._full: dict[str, int] = {}  # folders of which the server has enough: how many bytes it does not get
-        self._told_full: dict[str, tuple[int, float]] = {}
-        self._held: dict[File, int] = {}  # what the server has of a file
-        self._left_alone_until_s: dict[File, float] = {}
-        self._quiet_at: dict[File, int] = {}  # size of a file that has no whole line beyond what is held
-        self._turn: dict[File, int] = {}
-        self._folder_turn: dict[str, int] = {}
+        self._jobs: dict[str, _Job] = {}
         self._turns = 0
-        self._cut: set[File] = set()
-        self._gone: set[str] = set()
-        self._asked_again: set[str] = set()  # released folders of which the server is asked whether it has all
-        self._kept: dict[str, SpoolFolder] = {}  # released folders that cannot be removed as they are
         self._next_death_check_s = 0.0
-        self.folders: dict[str, SpoolFolder] = {}
+
+    @property
+    def folders(self) -> dict[str, SpoolFolder]:
+        """All folders as of the last look at each, by name."""
+        return {name: job.seen for name, job in self._jobs.items()}
 
     def look(self) -> None:
-        """Look at all folders. Raises SetupProblem when the spool cannot be trusted."""
-        seen = (self._spools.look(name) for name in self._spools.names())
-        self.folders = {folder.name: folder for folder in seen if folder is not None}
-        present = {(name, writer) for name, folder in self.folders.items() for writer in folder.sizes}
-        for memory in (self._held, self._left_alone_until_s, self._quiet_at, self._turn):
-            for file in [file for file in memory if file not in present]:
-                del memory[file]
-        self._folder_turn = {name: turn for name, turn in self._folder_turn.items() if name in self.folders}
-        for names in (self._gone, self._asked_again):
-            names.intersection_update(self.folders)
-        self._kept = {name: folder for name, folder in self._kept.items() if name in self.folders}
-        self._full = dict(self._above_limit())
+        """Look at all folders; seldom at those in which nothing changes. Raises SetupProblem for an unsafe spool."""
+        jobs: dict[str, _Job] = {}
+        for name in self._spools.names():
+            began_s = time.monotonic()
+            job = self._jobs.get(name)
+            if job is None or began_s >= job.next_look_s:
+                seen = self._spools.look(name)
+                if seen is None:
+                    continue
+                job = job or _Job(seen)
+                job.take(seen, time.monotonic() - began_s)
+            job.measure(self._limit_bytes)
+            jobs[name] = job
+        self._jobs = jobs
 
-    def _above_limit(self) -> Iterator[tuple[str, int]]:
-        for name, folder in self.folders.items():
-            all_bytes = sum(folder.sizes.values())
-            if all_bytes > self._limit_bytes:
-                held = sum(min(self._held.get((name, writer), 0), size) for writer, size in folder.sizes.items())
-                if held >= self._limit_bytes:
-                    yield name, all_bytes - held
+    def wake(self) -> None:
+        """Look at every folder the next time."""
+        for job in self._jobs.values():
+            job.next_look_s = 0.0
 
     def left_out(self) -> Iterator[Part]:
         """Yield a part for each folder that is above the limit, again when much more was left out."""
         now_s = time.monotonic()
-        for name, left_bytes in self._full.items():
-            told_bytes, told_s = self._told_full.get(name, (0, -math.inf))
-            if left_bytes > told_bytes and now_s > told_s + _TELL_AGAIN_S:
-                self._told_full[name] = (left_bytes, now_s)
-                says = {"type": "left_out", "folder": name, "left_bytes": left_bytes, "limit_bytes": self._limit_bytes}
-                yield Part(says, b"")
+        for name, job in self._jobs.items():
+            told_bytes, told_s = job.told_left_out
+            if job.left_out_bytes > told_bytes and now_s > told_s + _TELL_AGAIN_S:
+                job.told_left_out = (job.left_out_bytes, now_s)
+                says = {"type": "left_out", "folder": name, "left_bytes": job.left_out_bytes}
+                yield Part({**says, "limit_bytes": self._limit_bytes}, b"")
 
-    def cut(self) -> list[File]:
-        """Return files that are shorter than what the server has of them, each once: somebody cut or replaced them."""
-        sizes = {(name, writer): size for name, folder in self.folders.items() for writer, size in folder.sizes.items()}
-        cut = {file for file, held in self._held.items() if held > sizes[file]}
-        fresh = sorted(cut - self._cut)
-        self._cut = cut
-        return fresh
+    def cut(self) -> Iterator[tuple[str, str]]:
+        """Yield folder and writer of files that are shorter than what the server has of them, each once."""
+        for name, job in self._jobs.items():
+            for writer, file in job.files.items():
+                is_cut = (file.held or 0) > file.size
+                if is_cut and not file.was_cut:
+                    yield name, writer
+                file.was_cut = is_cut
 
     def parts(self, room_bytes: int) -> Iterator[Part]:
         """Yield lines that the server lacks, about `room_bytes`; jobs take turns, and so do the files of each job."""
-        now_s = time.monotonic()
-        for name, writer in self._in_turn(now_s)[:_MOST_PARTS]:
+        for name, writer in self._in_turn(time.monotonic())[:_MOST_PARTS]:
             if room_bytes <= 0:
                 return
-            folder = self.folders[name]
-            held = self._held.get((name, writer))
+            job = self._jobs[name]
+            file = job.files[writer]
             # After a restart the server may have all of a long file already: ask before sending it.
-            probe = held is None and (folder.sizes[writer] > _PROBE_BYTES or name in self._asked_again)
-            content = b"" if probe else self._spools.read_lines(name, writer, held or 0)
+            probe = file.held is None and (file.size > _PROBE_BYTES or job.is_asked_again)
+            content = b"" if probe else self._spools.read_lines(name, writer, file.held or 0)
+            if content is None:
+                file.left_alone_until_s = time.monotonic() + _UNREAD_S
+                continue
             if not content and not probe:
-                self._quiet_at[name, writer] = folder.sizes[writer]
+                file.nothing_at = file.size
                 continue
             self._turns += 1
-            self._turn[name, writer] = self._folder_turn[name] = self._turns
+            file.turn = job.turn = self._turns
             room_bytes -= len(content)
-            says = {"type": "lines", "folder": name, "writer": writer, "offset": held or 0}
-            yield Part({**says, "uid": folder.uid, "user": self._user or user_name(folder.uid)}, content)
+            says = {"type": "lines", "folder": name, "writer": writer, "offset": file.held or 0}
+            yield Part({**says, "uid": job.seen.uid, "user": self._user or user_name(job.seen.uid)}, content)
 
     def is_waiting(self) -> bool:
         """Say whether there are lines to send at once, as of the last look."""
-        return bool(self._waiting(time.monotonic()))
+        now_s = time.monotonic()
+        return any(True for job in self._jobs.values() for _ in job.waiting(now_s))
 
     def gone(self) -> Iterator[Part]:
         """Yield a part for each run outside Slurm whose script died without a goodbye."""
@@ -129,43 +198,47 @@ class Backlog:
             return
         self._next_death_check_s = now_s + _DEATH_CHECK_EVERY_S
         for name in self.drained():
-            parsed = JobFolder.parse(name)
-            if parsed is None or parsed.run_id is None or name in self._gone:
+            job, parsed = self._jobs[name], JobFolder.parse(name)
+            if parsed is None or parsed.run_id is None or job.is_gone:
                 continue
-            if is_over([self._spools.read_ends(name, writer, ENDS_BYTES) for writer in self.folders[name].sizes]):
+            if is_over([self._spools.read_ends(name, writer, ENDS_BYTES) for writer in job.files]):
                 yield Part({"type": "gone", "folder": name, "time": time.time()}, b"")
 
     def took(self, part: Part, answer: dict[str, Any]) -> None:
         """Learn from the server's answer to a part."""
-        name = part.says["folder"]
+        job = self._jobs[part.says["folder"]]
         if part.says["type"] == "gone":
-            self._gone.add(name)
+            job.is_gone = True
         if part.says["type"] != "lines":
             return
-        file = (name, part.says["writer"])
+        file = job.files[part.says["writer"]]
         offset = answer.get("offset")
         if type(offset) is not int or offset < 0:  # an error: the server cannot use this file, now at least
-            self._left_alone_until_s[file] = time.monotonic() + _LEFT_ALONE_S
+            file.left_alone_until_s = time.monotonic() + _LEFT_ALONE_S
             return
         if part.content and offset == part.says["offset"]:
-            self._left_alone_until_s[file] = time.monotonic() + 1  # taken without progress: no reason to hurry
-        self._held[file] = offset
-        self._quiet_at.pop(file, None)
+            file.left_alone_until_s = time.monotonic() + 1  # taken without progress: no reason to hurry
+        file.held, file.nothing_at = offset, -1
 
     def doubt(self) -> None:
         """Forget what the server said: after an outage its data may be those of a backup."""
-        self._held.clear()
-        self._quiet_at.clear()
-        self._asked_again.clear()
+        for job in self._jobs.values():
+            job.is_asked_again = False
+            for file in job.files.values():
+                file.forget()
 
     def progress(self) -> tuple[int, int]:
         """Return how many bytes of all files the server has, and how many there are."""
-        sizes = {(name, writer): size for name, folder in self.folders.items() for writer, size in folder.sizes.items()}
-        return sum(min(self._held.get(file, 0), size) for file, size in sizes.items()), sum(sizes.values())
+        files = [file for job in self._jobs.values() for file in job.files.values()]
+        return sum(file.held_bytes() for file in files), sum(file.size for file in files)
 
     def drained(self) -> list[str]:
         """Return the folders of which the server has every whole line."""
-        return [name for name, folder in self.folders.items() if self._is_drained(folder)]
+        return [name for name, job in self._jobs.items() if job.is_drained()]
+
+    def is_drained(self) -> bool:
+        """Say whether the server has every whole line of every folder."""
+        return all(job.is_drained() for job in self._jobs.values())
 
     def released(self, names: Iterable[str], announced: Iterable[str]) -> list[str]:
         """Remove folders that the server releases of those announced as drained. Returns those that are gone.
@@ -174,58 +247,39 @@ class Backlog:
         has a file. So it is asked once more for each file, and the folder goes when it is released again.
         """
         names, gone = set(names), []
-        self._asked_again -= set(announced) - names
-        for name in names.intersection(announced):
-            folder = self.folders.get(name)
-            if folder is None or self._kept.get(name) == folder or not self._is_drained(folder):
-                continue
-            if name not in self._asked_again:
-                if is_quiet(folder):
-                    self._ask_again(folder)
-                continue
-            self._asked_again.discard(name)
-            if self._spools.remove(folder):
+        for name in announced:
+            job = self._jobs[name]
+            if name not in names:
+                job.is_asked_again = False
+            elif job.is_drained() and job.kept != job.seen and self._is_removed(job):
                 gone.append(name)
-                del self.folders[name]
-            else:
-                self._kept[name] = folder
+                del self._jobs[name]
         return gone
+
+    def _is_removed(self, job: _Job) -> bool:
+        if not job.is_asked_again:
+            if is_quiet(job.seen):
+                job.is_asked_again = True
+                for file in job.files.values():
+                    file.forget()
+            return False
+        job.is_asked_again = False
+        if self._spools.remove(job.seen):
+            return True
+        job.kept, job.next_look_s = job.seen, 0.0
+        return False
 
     def is_asking(self) -> bool:
         """Say whether the server should be told at once that a folder which it released is drained indeed."""
-        return any(self._is_drained(self.folders[name]) for name in self._asked_again)
+        return any(job.is_asked_again and job.is_drained() for job in self._jobs.values())
 
-    def _ask_again(self, folder: SpoolFolder) -> None:
-        self._asked_again.add(folder.name)
-        for writer in folder.sizes:
-            self._held.pop((folder.name, writer), None)
-            self._quiet_at.pop((folder.name, writer), None)
-
-    def _in_turn(self, now_s: float) -> list[File]:
+    def _in_turn(self, now_s: float) -> list[tuple[str, str]]:
         """Return the files that wait: of each job one, then a second; no job waits behind another with many files."""
-        places: dict[str, int] = {}
-        found: list[tuple[int, int, File]] = []
-        for file in sorted(self._waiting(now_s), key=lambda file: self._turn.get(file, 0)):
-            name = file[0]
-            places[name] = places.get(name, -1) + 1
-            found.append((places[name], self._folder_turn.get(name, 0), file))
-        return [file for _, _, file in sorted(found, key=lambda one: one[:2])]
-
-    def _waiting(self, now_s: float) -> list[File]:
-        return [
-            (name, writer)
-            for name, folder in self.folders.items()
-            for writer, size in folder.sizes.items()
-            if not self._is_held(name, writer, size) and self._left_alone_until_s.get((name, writer), 0) <= now_s
-        ]
-
-    def _is_drained(self, folder: SpoolFolder) -> bool:
-        sizes = folder.sizes.items()
-        return folder.is_whole and all(self._is_held(folder.name, writer, size) for writer, size in sizes)
-
-    def _is_held(self, name: str, writer: str, size: int) -> bool:
-        file = (name, writer)
-        return name in self._full or self._held.get(file, 0) >= size or self._quiet_at.get(file) == size
+        found: list[tuple[int, int, str, str]] = []
+        for name, job in self._jobs.items():
+            waiting = sorted((file.turn, writer) for writer, file in job.waiting(now_s))
+            found += [(place, job.turn, name, writer) for place, (_, writer) in enumerate(waiting)]
+        return [(name, writer) for _, _, name, writer in sorted(found)]
 
 
 def user_name(uid: int) -> str | None:

@@ -50,10 +50,14 @@ class HookEvents:
             found.append(HookEvent(name, self._listed[name], content))
         return found
 
+    def is_waiting(self) -> bool:
+        """Say whether there are more, as of the last time that they were listed."""
+        return bool(self._listed)
+
     def remove(self, name: str) -> None:
         """Remove an event that the server has."""
         self._listed.pop(name, None)
-        with suppress(FileNotFoundError):
+        with suppress(OSError):  # another agent was quicker; where it is impossible, it is sent again
             os.unlink(self._file(name))
 
     def reject(self, name: str) -> None:
@@ -76,11 +80,12 @@ class HookEvents:
             for entry in entries:
                 try:
                     status = entry.stat(follow_symlinks=False)
-                except FileNotFoundError:
+                except OSError:
                     continue
                 if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
                     continue
                 if entry.name.endswith(_ENDING):
                     yield status.st_mtime, entry.name[: -len(_ENDING)]
                 elif entry.name.endswith(".tmp") and time.time() - status.st_mtime > _FORGOTTEN_AFTER_S:
-                    os.unlink(entry.path)  # of a hook that was killed or met a full disk
+                    with suppress(OSError):  # another agent was quicker
+                        os.unlink(entry.path)  # of a hook that was killed or met a full disk

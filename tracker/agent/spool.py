@@ -90,36 +90,35 @@ class JobSpools:
             uid = os.fstat(folder).st_uid
             if os.geteuid() not in (0, uid):
                 return None
-            return _seen(name, folder, uid)
+            try:
+                return _seen(name, folder, uid)
+            except OSError:  # a file system that fails, as NFS may: what is in there is not known now
+                return SpoolFolder(name, uid, {}, False, 0.0)
 
-    def read_lines(self, name: str, writer: str, offset: int) -> bytes:
+    def read_lines(self, name: str, writer: str, offset: int) -> bytes | None:
         """Return whole lines from byte `offset`, about 256 KiB of them; nothing when there is no whole line.
 
-        A line longer than MAX_LINE_BYTES comes in pieces without a newline, each of that length.
+        A line longer than MAX_LINE_BYTES comes in pieces without a newline, each of that length. None when the file
+        cannot be read now, which says nothing about what is in it.
         """
-        with self._opened() as jobs, _folder(name, jobs) as folder:
-            if folder is None:
-                return b""
-            with _file(folder, writer + _ENDING) as file:
-                if file is None:
-                    return b""
-                raw = os.pread(file, _CHUNK_BYTES, offset)
-                if b"\n" not in raw and len(raw) == _CHUNK_BYTES:
-                    raw = os.pread(file, MAX_LINE_BYTES, offset)
-                if b"\n" not in raw and len(raw) == MAX_LINE_BYTES:
-                    return raw
-                return raw[: raw.rfind(b"\n") + 1]
+        with self._opened() as jobs, _folder(name, jobs) as folder, _file(folder, writer + _ENDING) as file:
+            if file is None:
+                return None
+            try:
+                return _whole_lines(file, offset)
+            except OSError:
+                return None
 
     def read_ends(self, name: str, writer: str, length: int) -> tuple[bytes, bytes]:
-        """Return the first and the last `length` bytes of a writer's file."""
-        with self._opened() as jobs, _folder(name, jobs) as folder:
-            if folder is None:
+        """Return the first and the last `length` bytes of a writer's file; nothing when it cannot be read."""
+        with self._opened() as jobs, _folder(name, jobs) as folder, _file(folder, writer + _ENDING) as file:
+            if file is None:
                 return b"", b""
-            with _file(folder, writer + _ENDING) as file:
-                if file is None:
-                    return b"", b""
+            try:
                 size = os.fstat(file).st_size
                 return os.pread(file, length, 0), os.pread(file, length, max(0, size - length))
+            except OSError:
+                return b"", b""
 
     def tell(self, seen: SpoolFolder, content: bytes) -> None:
         """Put what the server tells a job into its folder, as `told.json`; quietly not where that is impossible.
@@ -171,13 +170,23 @@ class JobSpools:
             status = os.fstat(jobs)
             # The owner of a folder tells whose job it is, so nobody else may move folders in here. A user's agent takes
             # the user's own folders only, whoever may write here.
-            others_may_write = os.geteuid() == 0 and status.st_mode & 0o022
-            if status.st_uid != os.geteuid() or others_may_write:
-                way_out = f"chown {os.geteuid()} {self._path} && chmod go-w {self._path}"
+            if os.geteuid() == 0 and (status.st_uid != 0 or status.st_mode & 0o022):
+                way_out = f"chown 0 {self._path} && chmod go-w {self._path}"
                 raise SetupProblem(f"{self._path} could be changed by others, which an agent cannot trust: {way_out}")
             yield jobs
         finally:
             os.close(jobs)
+
+
+def _whole_lines(file: int, offset: int) -> bytes:
+    raw = os.pread(file, _CHUNK_BYTES, offset)
+    if b"\n" not in raw and len(raw) == _CHUNK_BYTES:
+        if os.lseek(file, offset, os.SEEK_HOLE) < offset + _CHUNK_BYTES:
+            return b""  # who appends lines makes no hole, and one may be of terabytes
+        raw = os.pread(file, MAX_LINE_BYTES, offset)
+    if b"\n" not in raw and len(raw) == MAX_LINE_BYTES:
+        return raw
+    return raw[: raw.rfind(b"\n") + 1]
 
 
 def _seen(name: str, folder: int, uid: int) -> SpoolFolder:
@@ -235,17 +244,27 @@ def _folder(name: str, parent: int | None) -> Iterator[int | None]:
 
 
 @contextmanager
-def _file(folder: int, name: str) -> Iterator[int | None]:
-    uid = os.fstat(folder).st_uid
-    file = None
+def _file(folder: int | None, name: str) -> Iterator[int | None]:
+    file = None if folder is None else _open_plain(folder, name)
     try:
-        # Opening a device can do something, so look before.
-        if _is_plain(os.stat(name, dir_fd=folder, follow_symlinks=False), uid):
-            file = os.open(name, _FILE, dir_fd=folder)
-    except OSError:
-        pass
-    try:
-        yield file if file is not None and _is_plain(os.fstat(file), uid) else None
+        yield file
     finally:
         if file is not None:
             os.close(file)
+
+
+def _open_plain(folder: int, name: str) -> int | None:
+    """Open a file that belongs to its folder's owner and is plain; None for any other and where it is impossible."""
+    file = None
+    try:
+        uid = os.fstat(folder).st_uid
+        # Opening a device can do something, so look before.
+        if _is_plain(os.stat(name, dir_fd=folder, follow_symlinks=False), uid):
+            file = os.open(name, _FILE, dir_fd=folder)
+            if _is_plain(os.fstat(file), uid):
+                return file
+    except OSError:
+        pass
+    if file is not None:
+        os.close(file)
+    return None

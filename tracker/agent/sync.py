@@ -46,7 +46,21 @@ class _KeptEvents(HookEvents):
         return ((time_s, name) for time_s, name in super()._list() if name not in self._sent)
 
 
-class _OneFolder(JobSpools):
+class _Copied(JobSpools):
+    """A spool that was copied here."""
+
+    def __init__(self, folder: str) -> None:
+        super().__init__(folder)
+        self._folder = folder
+
+    def names(self) -> list[str]:
+        """Return the names of the job folders. Raises BadInput when all of it is gone, which is not shipped then."""
+        if not os.path.isdir(self._folder):
+            raise BadInput(f"{self._folder} is not there any more; what it held may not be shipped.")
+        return super().names()
+
+
+class _OneFolder(_Copied):
     """One job's folder, wherever it is."""
 
     def __init__(self, path: str) -> None:
@@ -104,7 +118,7 @@ def _spools(folder: str) -> JobSpools:
     if not os.path.isdir(folder):
         raise BadInput(f"There is no folder {folder}.")
     if os.path.isdir(os.path.join(folder, "jobs")) or os.path.isdir(os.path.join(folder, "events")):
-        return JobSpools(folder)
+        return _Copied(folder)
     if JobFolder.parse(os.path.basename(folder)):
         return _OneFolder(folder)
     raise BadInput(f"{folder} is no spool (a folder with `jobs` in it) and no job's folder (such as dev.12).")

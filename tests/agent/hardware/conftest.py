@@ -105,19 +105,24 @@ def slurm_job(uid: int, job_id: int = 12, gpus: tuple[int, ...] = ()) -> Target:
 
 
 class Watch:
-    """A sampler of its own time: `pass_s` lets time go by for it, of which the processes know nothing."""
+    """A sampler that looks when it is told to."""
 
     def __init__(
-        self, *targets: Target, gpus: Gpus | None = None, roots: Roots | None = None, node: str = "n1"
+        self,
+        *targets: Target,
+        gpus: Gpus | None = None,
+        roots: Roots | None = None,
+        node: str = "n1",
+        every_s: float = 15,
     ) -> None:
         self.said: list[str] = []
-        self.sampler = Sampler(node, 15, gpus or Gpus(False, self.said.append), roots or Roots())
+        self.sampler = Sampler(node, every_s, gpus or Gpus(False, self.said.append), roots or Roots())
         self.sampler.watch(targets)
         self.lines: list[tuple[str, dict[str, Any]]] = []
 
     def look(self) -> list[dict[str, Any]]:
         """Look now; the metrics of samples that were due."""
-        found = [(target.folder, line) for target, line in self.sampler.look(time.time())]
+        found = [(target.folder, line) for target, line in self.sampler.look(time.monotonic())]
         self.lines += found
         return [line["metrics"] for _, line in found if "metrics" in line]
 

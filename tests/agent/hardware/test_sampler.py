@@ -6,6 +6,8 @@ import os
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.agent.hardware.conftest import (
     BUSY,
     IDLE_GPU,
@@ -126,6 +128,19 @@ def test_a_job_that_is_forgotten_says_its_last_moments(start: Start) -> None:
     (last,) = watch.look()
     assert last["system/cpu.percent"] > 2
     assert watch.sampler.pause_s() is None
+
+
+@pytest.mark.parametrize("step_s", [-3 * 3600, 3 * 3600])
+def test_a_clock_that_is_put_right_by_hours_changes_times_and_nothing_else(
+    start: Start, monkeypatch: pytest.MonkeyPatch, step_s: float
+) -> None:
+    watch = Watch(script(start(BUSY)), every_s=0.6)
+    watch.first_sample()
+    before_s, true = watch.lines[-1][1]["time"], time.time
+    monkeypatch.setattr(time, "time", lambda: true() + step_s)
+    sample = watch.first_sample()
+    assert sample["system/cpu.percent"] > 2
+    assert abs(watch.lines[-1][1]["time"] - before_s - step_s) < 300
 
 
 def test_only_the_jobs_own_gpus_are_read(start: Start, nvml: FakeNvml) -> None:

@@ -36,9 +36,9 @@ class Target(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """What a job has used until `time_s` (seconds since 1970): counts since its start, and memory now."""
+    """What a job has used until `at_s` (of time.monotonic()): counts since its start, and memory now."""
 
-    time_s: float
+    at_s: float
     cpu_s: float | None
     memory_bytes: int | None
     limit_bytes: int | None
@@ -67,7 +67,7 @@ class Job:
         else:
             self._pids = processes.of_job(self._roots.proc, known, self._node, target.cluster, target.job_id)
 
-    def read(self, time_s: float, *, thoroughly: bool) -> Reading | None:
+    def read(self, at_s: float, *, thoroughly: bool) -> Reading | None:
         """Return what the job has used; None when nothing of it is left. What storage did is read `thoroughly` only."""
         groups = self._groups.usage() if self._groups is not None else None
         if self._groups is not None and groups is None:
@@ -81,12 +81,12 @@ class Job:
             if memory_bytes is None:
                 memory_bytes = processes.memory_bytes(self._roots.proc, [process.pid for process in alive])
         transfer = processes.transfer(self._roots.proc, self._pids) if thoroughly else None
-        return Reading(time_s, cpu_s, memory_bytes, groups.limit_bytes if groups else None, transfer)
+        return Reading(at_s, cpu_s, memory_bytes, groups.limit_bytes if groups else None, transfer)
 
 
 def metrics(before: Reading, now: Reading) -> dict[str, float]:
     """Return a job's metrics between two readings. Counts that went back, as of processes that are gone, give none."""
-    took_s = now.time_s - before.time_s
+    took_s = now.at_s - before.at_s
     found: dict[str, float] = {}
     if now.cpu_s is not None and before.cpu_s is not None and now.cpu_s >= before.cpu_s:
         found["system/cpu.percent"] = round((now.cpu_s - before.cpu_s) / took_s * 100, 2)

@@ -34,8 +34,8 @@ class _Watched:
 
     def last_moments(self) -> Iterable[dict[str, Any]]:
         """The sample of a job that is over, as of the last look at it."""
-        if self.told and self.latest and self.latest.time_s - self.told.time_s >= _LEAST_S:
-            yield _line(metrics(self.told, self.latest), self.latest.time_s)
+        if self.told and self.latest and self.latest.at_s - self.told.at_s >= _LEAST_S:
+            yield _line(metrics(self.told, self.latest), self.latest.at_s)
 
 
 class Sampler:
@@ -61,7 +61,10 @@ class Sampler:
         self._jobs = jobs
 
     def look(self, now_s: float) -> Iterable[tuple[Target, dict[str, Any]]]:
-        """Look at all jobs; yield job and line of each sample that is due. `now_s` is seconds since 1970."""
+        """Look at all jobs; yield job and line of each sample that is due.
+
+        `now_s` is of time.monotonic(): the clock may be put right by hours, back or forth.
+        """
         yield from self._farewells
         self._farewells = []
         is_due = now_s >= self._next_sample_s
@@ -104,7 +107,7 @@ class Sampler:
             yield from names
         if watched.told is None:
             watched.told = reading
-        elif is_sample and now_s - watched.told.time_s >= _LEAST_S:
+        elif is_sample and now_s - watched.told.at_s >= _LEAST_S:
             gpus = self._gpu_metrics(watched.job.target)
             yield _line({**metrics(watched.told, reading), **self._node_metrics, **gpus}, now_s)
             watched.told, watched.is_new = reading, False
@@ -126,7 +129,7 @@ class Sampler:
             if device is not None and device.uuid is not None:
                 found.append({"index": index, "uuid": device.uuid, "name": device.name})
         if found:
-            yield {"event": "gpus", "gpus": found, "time": now_s}
+            yield {"event": "gpus", "gpus": found, "time": _since_1970(now_s)}
 
     def _gpu_metrics(self, target: Target) -> dict[str, float]:
         found: dict[str, float | None] = {}
@@ -144,8 +147,12 @@ class Sampler:
         return {name: value for name, value in found.items() if value is not None}
 
 
-def _line(found: dict[str, float], time_s: float) -> dict[str, Any]:
-    return {"metrics": found, "time": time_s}
+def _line(found: dict[str, float], at_s: float) -> dict[str, Any]:
+    return {"metrics": found, "time": _since_1970(at_s)}
+
+
+def _since_1970(at_s: float) -> float:
+    return round(at_s + time.time() - time.monotonic(), 6)
 
 
 def main(said: str) -> None:
@@ -158,7 +165,7 @@ def main(said: str) -> None:
         while news.wait(sampler.pause_s()):
             if news.targets is not None:
                 sampler.watch(news.targets)
-            for target, line in sampler.look(time.time()):
+            for target, line in sampler.look(time.monotonic()):
                 _write({"folder": target.folder, "uid": target.uid, "line": line})
             _write({})
     except BrokenPipeError:
