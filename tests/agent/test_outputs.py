@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +13,7 @@ import pytest
 
 from tests.agent.conftest import NOBODY, Node
 from tests.agent.faulty_server import FaultyServer
-from tests.conftest import wait_until
+from tests.conftest import ROOT, wait_until
 from tracker.agent import outputs
 
 
@@ -130,6 +132,42 @@ def test_a_hanging_file_system_is_told_and_holds_up_nobody(output: Path, monkeyp
         assert told["dev.13"].error == "its file system did not answer within 0.3 s"
 
 
+def test_each_file_is_read_with_the_rights_of_its_own_user_only(output: Path) -> None:
+    files = {}
+    for uid in (1, 2, NOBODY):
+        files[uid] = output.with_name(f"slurm-{uid}.out")
+        files[uid].write_text(f"of {uid}\n")
+        os.chown(files[uid], uid, uid)
+        files[uid].chmod(0o600)
+    wanted = [outputs.Wanted(f"{uid}", f"{path}", str(path), uid, 0) for uid in files for path in files.values()]
+    for _ in range(5):  # in an order drawn by lot
+        for piece in outputs.OutputReader().read(wanted):
+            is_own = piece.wanted.path == str(files[piece.wanted.uid])
+            assert (piece.content, piece.error) == (
+                (f"of {piece.wanted.uid}\n".encode(), None) if is_own else (b"", "Permission denied")
+            )
+
+
+def test_a_silent_output_is_looked_at_seldom_and_a_hook_hastens_it(
+    node: Node, server: FaultyServer, output: Path
+) -> None:
+    follow(server, output)
+    code = (
+        "import sys, tracker.agent.follow as follow, tracker.agent.main as main\n"
+        "follow._REST = follow._LONGEST_REST_S = 1e9\n"
+        "sys.exit(main.main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", code, *node.command("--interval", 0.05)[3:]]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as agent:
+        wait_until(lambda: any(part["eof"] for part in server.log_parts))
+        wait_until(lambda: len(server.manifests) > 4)  # a look or more without news
+        with output.open("a") as file:
+            file.write("the end\n")
+        node.event("epilog.12.1")
+        wait_until(lambda: server.logs["dev.12", "stdout"] == b"the end\n")
+        agent.terminate()
+
+
 def _of_root(output: Path) -> None:
     os.chown(output, 0, 0)
 
@@ -172,6 +210,15 @@ def test_what_the_user_could_not_read_is_not_read(
         part = last(server)
     assert part["error"]
     assert part["length"] == 0
+
+
+def test_what_the_kernel_tells_of_its_reader_is_not_sent(node: Node, server: FaultyServer, output: Path) -> None:
+    output.unlink()
+    output.symlink_to("/proc/self/maps")  # whoever reads it reads of itself, and the agent is root
+    follow(server, output)
+    with node.agent():
+        wait_until(lambda: len(server.log_parts) > 1)
+    assert {part["length"] for part in server.log_parts} == {0}
 
 
 def test_the_owner_of_the_job_folder_counts_and_not_what_the_server_says(

@@ -53,3 +53,17 @@ def test_a_progress_bar_is_followed_and_shows_its_last_state(site: Site) -> None
     run = site.await_truth(job)
     wait_until(lambda: "done" in site.log(run))
     assert site.log(run) == "  6%\ndone\n"
+
+
+def test_its_text_is_still_there_when_the_file_is_gone(site: Site) -> None:
+    """One file is removed when all is over, one by the job itself; what stays was printed, or a word says why not."""
+    job = site.sbatch("echo kept", "-o", "/home/alice/kept.out")
+    run = site.await_truth(job)
+    wait_until(lambda: site.api(f"/runs/{run['id']}/log")["complete"])
+    site.as_root("rm", "/home/alice/kept.out")
+    hasty = site.sbatch("echo kept, too; sleep 6; rm /home/alice/hasty.out", "-o", "/home/alice/hasty.out")
+    site.await_truth(hasty)
+    wait_until(lambda: site.api(f"/runs/{site.cluster.at.name}:{hasty}/log")["problem"])
+    for name, text in ((job, "kept\n"), (hasty, "kept, too\n")):
+        answer = site.api(f"/runs/{site.cluster.at.name}:{name}/log")
+        assert (answer["text"], answer["left_out_bytes"]) == (text, 0)

@@ -10,11 +10,11 @@ from operator import attrgetter
 from typing import Any, Iterable, NamedTuple
 
 from tracker.agent.backlog import DEFAULT_LIMIT_BYTES, Backlog, Part
+from tracker.agent.follow import Followed
 from tracker.agent.hardware.hardware import Hardware
 from tracker.agent.hook_events import HookEvents
-from tracker.agent.outputs import MOST_BEHIND_BYTES, OutputReader, Piece, Wanted
 from tracker.agent.server import Server, Unreachable
-from tracker.agent.spool import JobSpools
+from tracker.agent.spool import JobSpools, SpoolFolder
 from tracker.agent.told import Told
 from tracker.events import PROTOCOL_VERSION, encode_request
 
@@ -22,10 +22,8 @@ MOST_PARTS_BYTES = 4 * 1024 * 1024
 MOST_EVENTS = 200
 MOST_NAMED = 1000  # folders, in one request
 _HEARTBEAT_S = 10.0
-_WATCHFUL_HEARTBEAT_S = 1.0  # while there are jobs, so that their output is followed
-_QUIET_HEARTBEAT_S = 5.0  # while there are jobs that say nothing for a while, and no output is followed
-_QUIET_AFTER_S = 10.0
-_CONFIRM_EVERY_S = 5.0
+_WATCHFUL_HEARTBEAT_S = 1.0  # while something happens
+_REST = 1 / 5  # of the time in which nothing happened passes until the server is asked again
 TRUST_S = 600.0  # after which the server is asked again what it has, should its data be those of a backup
 _TOO_MUCH = (0, 413, 502, 504)  # 0 and a proxy's words for no answer in time: perhaps it was too much at once
 
@@ -73,14 +71,11 @@ class Agent:
         self._spools = copy.spools if copy else JobSpools(root)
         self._backlog = Backlog(self._spools, copy.user if copy else None, limit_bytes)
         self._hardware = Hardware(self._spools, who.node, who.shared, sample_every_s, gpus_by_file, say)
-        self._outputs = OutputReader()
+        self._followed = Followed()
         self._told = Told(self._spools)
-        self._follow: list[Wanted] = []
-        self._looked_at: set[tuple[str, str]] = set()
-        self._confirmed_s: dict[tuple[str, str], float] = {}
         self._room_bytes = MOST_PARTS_BYTES
         self._trusted_until_s = time.monotonic() + TRUST_S
-        self._asked_s = self._read_s = 0.0
+        self._asked_s = 0.0
         self._known: set[str] = set()
         self._news_s = 0.0
 
@@ -94,12 +89,12 @@ class Agent:
             say(f"{name}/{writer}.jsonl is shorter than what the server has of it: what comes is read beyond that only")
         folders = self._backlog.folders
         self._hardware.look(folders)
-        parts = list(self._collect())
-        due_s = self._asked_s + self._heartbeat_s(bool(parts), set(folders))
-        drained = self._backlog.drained()
-        announced = random.sample(drained, min(len(drained), MOST_NAMED))  # of too many each has its chance
+        parts = list(self._collect(folders))
+        due_s = self._asked_s + self._heartbeat_s(any(map(self._is_news, parts)), set(folders))
         if not parts and not self._backlog.is_asking() and time.monotonic() < due_s:
             return False
+        drained = self._backlog.drained()
+        announced = random.sample(drained, min(len(drained), MOST_NAMED))  # of too many each has its chance
         answer = self._send(parts, announced)
         self._asked_s = time.monotonic()
         sent_bytes = sum(len(part.content) for part in parts)
@@ -109,9 +104,7 @@ class Agent:
         settled_events = sum(self._took(part, said if isinstance(said, dict) else {}) for part, said in both)
         self._hardware.learn(answer.get("gpus"))
         self._told.pass_on(answer.get("tell"), folders)
-        self._follow = list(_wanted(answer.get("follow")))
-        followed = {(one.folder, one.stream) for one in self._follow}
-        self._confirmed_s = {stream: at_s for stream, at_s in self._confirmed_s.items() if stream in followed}
+        self._followed.wish(answer.get("follow"))
         for name in self._backlog.released(_texts(answer.get("release")), announced):
             say(f"{name}: the server has all of it, removed")
         more_events = settled_events >= MOST_EVENTS or (settled_events > 0 and self._events.is_waiting())
@@ -134,47 +127,29 @@ class Agent:
         now_s = time.monotonic()
         if has_news or folders != self._known:
             self._known, self._news_s = folders, now_s
-        if not self._follow and not folders:
-            return _HEARTBEAT_S
-        is_quiet = not self._follow and now_s > self._news_s + _QUIET_AFTER_S
-        return _QUIET_HEARTBEAT_S if is_quiet else _WATCHFUL_HEARTBEAT_S
+        rest_s = (now_s - self._news_s) * _REST
+        return min(_HEARTBEAT_S, max(_WATCHFUL_HEARTBEAT_S, rest_s))
+
+    def _is_news(self, part: Part) -> bool:
+        """Say whether a part tells that something happens: a sample does not, nor that an output is silent."""
+        return not self._hardware.is_mine(part) and (part.says["type"] != "log" or bool(part.content))
 
     def close(self) -> None:
         """End what runs beside the agent."""
         self._hardware.close()
 
-    def _collect(self) -> Iterable[Part]:
+    def _collect(self, folders: dict[str, SpoolFolder]) -> Iterable[Part]:
         """Yield the parts of a request: hooks first, so that the server knows the jobs."""
         for event in self._events.oldest(MOST_EVENTS):
             self._hardware.hook(event.content)
             self._backlog.wake()  # a job begins or ends
+            self._followed.wake()
             yield Part({"type": "hook", "name": event.name, "time": event.time_s}, event.content)
         yield from self._backlog.parts(self._room_bytes)
         yield from self._hardware.parts(self._room_bytes // 4)
         yield from self._backlog.gone()
         yield from self._backlog.left_out()
-        yield from self._read_outputs()
-
-    def _read_outputs(self) -> Iterable[Part]:
-        is_time = time.monotonic() >= self._read_s + _WATCHFUL_HEARTBEAT_S
-        follow = [one for one in self._follow if is_time or (one.folder, one.stream) not in self._looked_at]
-        if not follow:
-            return
-        self._read_s = time.monotonic() if is_time else self._read_s
-        self._looked_at = {(one.folder, one.stream) for one in self._follow}
-        owners = {name: folder.uid for name, folder in self._backlog.folders.items()}
-        wanted = [one._replace(uid=owners.get(one.folder, one.uid)) for one in follow]
-        for piece in self._outputs.read(wanted):
-            if piece.content or piece.anew or self._must_confirm(piece):
-                yield _log_part(piece)
-
-    def _must_confirm(self, piece: Piece) -> bool:
-        """Say whether it is time to tell that there is nothing new, or why there is nothing."""
-        stream = (piece.wanted.folder, piece.wanted.stream)
-        due = time.monotonic() >= self._confirmed_s.get(stream, 0) + _CONFIRM_EVERY_S
-        if due:
-            self._confirmed_s[stream] = time.monotonic()
-        return due
+        yield from self._followed.parts(folders)
 
     def _send(self, parts: list[Part], announced: list[str]) -> dict[str, Any]:
         manifest = {
@@ -228,27 +203,6 @@ def say(message: str) -> None:
     seen = "".join(one if one.isprintable() else "?" for one in message)
     sys.stderr.write(f"tracker agent: {seen}\n")
     sys.stderr.flush()
-
-
-def _log_part(piece: Piece) -> Part:
-    wanted = piece.wanted
-    says = {"type": "log", "folder": wanted.folder, "stream": wanted.stream, "offset": piece.offset}
-    if piece.error is not None:
-        return Part({**says, "error": piece.error}, b"")
-    return Part(
-        {**says, "after": wanted.offset, "anew": piece.anew, "file": piece.file, "eof": piece.eof}, piece.content
-    )
-
-
-def _wanted(follow: Any) -> Iterable[Wanted]:
-    for one in follow if isinstance(follow, list) else []:
-        if not isinstance(one, dict):
-            continue
-        path, offset, uid, keep = one.get("path"), one.get("offset"), one.get("uid"), one.get("keep")
-        if isinstance(path, str) and path.startswith("/") and type(offset) is int and type(uid) is int:
-            kept = keep if type(keep) is int and keep > 0 else MOST_BEHIND_BYTES
-            file = one.get("file") if isinstance(one.get("file"), str) else None
-            yield Wanted(str(one.get("folder")), str(one.get("stream")), path, uid, offset, kept, file)
 
 
 def _texts(value: Any) -> list[str]:

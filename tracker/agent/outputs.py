@@ -1,4 +1,4 @@
-"""Reads the ends of jobs' output files with the rights of the job's user, in a child process that may hang or die."""
+"""Reads the ends of jobs' output files with the rights of the jobs' users, in a child process that may hang or die."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import signal
 import stat
 import time
 import zlib
-from typing import Iterable, NamedTuple
+from typing import Iterable, Iterator, NamedTuple
 
 MOST_BYTES = 256 * 1024  # of one file at a time
 MOST_BYTES_A_READ = 2 * 1024 * 1024  # of all files
 MOST_BEHIND_BYTES = 1024 * 1024  # unless the server says how much it keeps
 _MOST_KEPT_BYTES = 64 * 1024 * 1024
 _HEAD_BYTES = 512
-_MOST_CHILDREN = 16
+_MOST_CHILDREN = 3  # at a time: each may hang
 _LEFT_ALONE_S = 60.0
 _PATIENCE_S = 2.0  # a file system that hangs must not hold up the points of all jobs
 _FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
@@ -54,14 +54,33 @@ class Piece(NamedTuple):
     file: str | None = None
 
 
-class _Child(NamedTuple):
-    """A process that reads the files of one user, and the pipe it writes into."""
+class _Child:
+    """A process that reads files one after the other, and what came of them through its pipe."""
 
-    pid: int
-    uid: int
-    pipe: int
-    files: list[Wanted]
-    chunks: list[bytes]
+    def __init__(self, files: list[Wanted], room: int) -> None:
+        self.files = files
+        reading, writing = os.pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            _read_all(reading, writing, files, room)
+        os.close(writing)
+        self._pipe = reading
+        self._raw = b""
+
+    def pieces(self, within_s: float) -> list[Piece]:
+        """Return the pieces that came in time; fewer than there are files when it hangs, died or had no room."""
+        until_s = time.monotonic() + within_s
+        try:
+            while select.select([self._pipe], [], [], max(0.0, until_s - time.monotonic()))[0]:
+                chunk = os.read(self._pipe, 1024 * 1024)
+                self._raw += chunk
+                if not chunk:
+                    os.waitpid(self.pid, 0)
+                    self.pid = 0
+                    break
+        finally:
+            os.close(self._pipe)
+        return list(_unpack(self._raw, self.files))
 
 
 class OutputReader:
@@ -71,72 +90,53 @@ class OutputReader:
         self._hanging_until_s: dict[int, float] = {}
         self._abandoned: set[int] = set()
 
-    def read(self, wanted: list[Wanted]) -> list[Piece]:
-        """Return a piece for each file, in no order, as far as 2 MiB and 16 users go.
+    def read(self, wanted: Iterable[Wanted]) -> list[Piece]:
+        """Return a piece for each file, in no order, as far as 2 MiB and some seconds go.
 
         Of each file at most 256 KiB are read. Who is more than `keep` behind goes on from there.
         """
-        by_uid: dict[int, list[Wanted]] = {}
-        for one in random.sample(list(wanted), len(wanted)):  # the same files must not always take the room
-            by_uid.setdefault(one.uid, []).append(one)
         self._bury()
+        by_uid: dict[int, list[Wanted]] = {}
         pieces: list[Piece] = []
-        readable: dict[int, list[Wanted]] = {}
-        for uid, files in by_uid.items():
+        for one in wanted:
+            by_uid.setdefault(one.uid, []).append(one)
+        for uid in list(by_uid):
             refusal = _refusal(uid) or self._hangs(uid)
             if refusal:
-                pieces += [Piece(one, one.offset, error=refusal) for one in files]
-            elif len(readable) < _MOST_CHILDREN:
-                readable[uid] = files
-        children = [_start(uid, files, MOST_BYTES_A_READ // len(readable)) for uid, files in readable.items()]
-        for child in _await(children):
-            self._abandon(child)
-            pieces += [Piece(one, one.offset, error=self._hangs(child.uid)) for one in child.files]
-        for child in children:
-            pieces += _unpack(b"".join(child.chunks), child.files) if child.pid not in self._abandoned else []
+                pieces += [Piece(one, one.offset, error=refusal) for one in by_uid.pop(uid)]
+        for _ in range(_MOST_CHILDREN):
+            if not by_uid:
+                break
+            pieces += self._read(by_uid)
         return pieces
+
+    def _read(self, by_uid: dict[int, list[Wanted]]) -> Iterator[Piece]:
+        """Read the files of all users in a child; leave those in `by_uid` whose turn did not come: it hung before."""
+        users = random.sample(list(by_uid), len(by_uid))  # the same files must not always take the room
+        files = [one for uid in users for one in random.sample(by_uid[uid], len(by_uid[uid]))]
+        child = _Child(files, MOST_BYTES_A_READ // len(users))
+        came = child.pieces(_PATIENCE_S)
+        yield from came
+        if not child.pid:
+            by_uid.clear()
+            return
+        os.kill(child.pid, signal.SIGKILL)
+        self._abandoned.add(child.pid)  # in an uninterruptible sleep it does not even die
+        for uid in [one.uid for one in files[: len(came)]]:
+            by_uid.pop(uid, None)
+        sick = files[len(came)].uid
+        self._hanging_until_s[sick] = time.monotonic() + _LEFT_ALONE_S
+        by_uid.pop(sick, None)
+        yield from (Piece(one, one.offset, error=self._hangs(sick)) for one in files[len(came) :] if one.uid == sick)
 
     def _hangs(self, uid: int) -> str | None:
         hangs = time.monotonic() < self._hanging_until_s.get(uid, 0)
         return f"its file system did not answer within {_PATIENCE_S:g} s" if hangs else None
 
-    def _abandon(self, child: _Child) -> None:
-        os.kill(child.pid, signal.SIGKILL)
-        self._abandoned.add(child.pid)  # in an uninterruptible sleep it does not even die
-        self._hanging_until_s[child.uid] = time.monotonic() + _LEFT_ALONE_S
-
     def _bury(self) -> None:
         for child in list(self._abandoned):
             if os.waitpid(child, os.WNOHANG)[0]:
                 self._abandoned.discard(child)
-
-
-def _start(uid: int, files: list[Wanted], room: int) -> _Child:
-    reading, writing = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        _child(reading, writing, uid, files, room)
-    os.close(writing)
-    return _Child(pid, uid, reading, files, [])
-
-
-def _await(children: list[_Child]) -> list[_Child]:
-    """Take what the children write until they have ended; return those that did not in time."""
-    until_s = time.monotonic() + _PATIENCE_S
-    writing = {child.pipe: child for child in children}
-    while writing:
-        ready, _, _ = select.select(list(writing), [], [], max(0.0, until_s - time.monotonic()))
-        if not ready:
-            break
-        for pipe in ready:
-            chunk = os.read(pipe, 1024 * 1024)
-            writing[pipe].chunks.append(chunk)
-            if not chunk:
-                os.waitpid(writing.pop(pipe).pid, 0)
-                os.close(pipe)
-    for pipe in writing:
-        os.close(pipe)
-    return list(writing.values())
 
 
 def _refusal(uid: int) -> str | None:
@@ -152,25 +152,35 @@ def _refusal(uid: int) -> str | None:
     return None
 
 
-def _child(reading: int, writing: int, uid: int, files: list[Wanted], room: int) -> None:
-    """Give up root's rights, read, write what was read into the pipe. Never returns."""
+def _read_all(reading: int, writing: int, files: list[Wanted], room: int) -> None:
+    """Read each file with the rights of its user, `room` bytes for each user, and write into the pipe. Never returns.
+
+    Files and groups are those of the user, as after a setuid; the real user stays root, so that users can neither stop
+    this process nor look into it, and so that it can go on with the next one's files.
+    """
     try:
         os.close(reading)
-        if os.geteuid() == 0:
-            user = pwd.getpwuid(uid)
-            os.initgroups(user.pw_name, user.pw_gid)
-            os.setresgid(user.pw_gid, user.pw_gid, user.pw_gid)
-            os.setresuid(uid, uid, uid)
-        with os.fdopen(writing, "wb") as pipe:
-            for one in files:
-                if room <= 0:
-                    break
-                piece = _piece(one, min(room, MOST_BYTES))
-                room -= len(piece.content)
-                head = {**piece._asdict(), "wanted": None, "content": len(piece.content)}
-                pipe.write(json.dumps(head).encode() + b"\n" + piece.content)
+        uid, left = os.geteuid(), room
+        for one in files:
+            if one.uid != uid:
+                uid, left = one.uid, room
+                _become(uid)
+            piece = _piece(one, min(left, MOST_BYTES))
+            left -= len(piece.content)
+            head = {**piece._asdict(), "wanted": None, "content": len(piece.content)}
+            raw = json.dumps(head).encode() + b"\n" + piece.content
+            while raw:
+                raw = raw[os.write(writing, raw) :]
     finally:
         os._exit(0)  # nothing of the parent's may run here
+
+
+def _become(uid: int) -> None:
+    user = pwd.getpwuid(uid)
+    os.seteuid(0)
+    os.initgroups(user.pw_name, user.pw_gid)
+    os.setegid(user.pw_gid)
+    os.seteuid(uid)
 
 
 def _piece(one: Wanted, room: int) -> Piece:
@@ -193,7 +203,7 @@ def _newest(one: Wanted, file: int, status: os.stat_result, room: int) -> Piece:
     """Read on from where the server is, but from no further back than it keeps."""
     anew = one.offset > 0 and (one.offset > status.st_size or not _is_same(one.file, file, status.st_ino))
     offset = max(0 if anew else one.offset, status.st_size - min(max(one.keep, MOST_BYTES), _MOST_KEPT_BYTES))
-    content = os.pread(file, room, offset)
+    content = os.pread(file, min(room, status.st_size - offset), offset)  # files of the kernel's have no size
     end = offset + len(content)
     return Piece(one, offset, content, end >= status.st_size, None, anew, _identity(file, status.st_ino, end))
 
@@ -209,11 +219,13 @@ def _is_same(known: str | None, file: int, inode: int) -> bool:
     return not length or not length[0].isdecimal() or _identity(file, inode, int(length[0])) == known
 
 
-def _unpack(raw: bytes, files: list[Wanted]) -> Iterable[Piece]:
+def _unpack(raw: bytes, files: list[Wanted]) -> Iterator[Piece]:
     for one in files:
         line, mark, raw = raw.partition(b"\n")
         if not mark:
             return  # there was no room for more, or the child died
         head = json.loads(line)
         content, raw = raw[: head["content"]], raw[head["content"] :]
+        if len(content) < head["content"]:
+            return
         yield Piece(**{**head, "wanted": one, "content": content})
