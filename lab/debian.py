@@ -26,6 +26,7 @@ SLURM = (
 )
 TESTS = (
     "postgresql",
+    "nginx",
     "chromium",
     "fonts-dejavu-core",
     "gcc",
@@ -38,6 +39,7 @@ SERVICES = {
     "munge": "munge",
     "mariadb-server": "mariadb",
     "postgresql": "postgresql",
+    "nginx": "nginx",
 }
 
 POLICY = Path("/usr/sbin/policy-rc.d")

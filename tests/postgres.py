@@ -32,13 +32,20 @@ class Postgres:
         owner = pwd.getpwnam("postgres")
         os.chown(self._folder, owner.pw_uid, owner.pw_gid)
         self._as_owner = {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": [], "cwd": "/"}
-        command = [self._bin / "initdb", "-D", self._folder / "data", "-A", "trust", "-E", "UTF8", "-N"]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, **self._as_owner)
+        self._make_data()
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self._port = probe.getsockname()[1]
         self.url = f"postgresql://postgres@127.0.0.1:{self._port}"
         self._server: subprocess.Popen[bytes] | None = None
+
+    def _make_data(self) -> None:
+        self._do("initdb", "-A", "trust", "-E", "UTF8", "-N")
+
+    def _do(self, program: str, *words: str) -> None:
+        """Run one of PostgreSQL's programs on the data."""
+        command = [self._bin / program, "-D", self._folder / "data", *words]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, **self._as_owner)
 
     def start(self) -> None:
         """Start it and wait until it answers."""
@@ -74,14 +81,15 @@ class Postgres:
     def new_database(self, like: str = "template1") -> str:
         """The URL of a database like that of this name or URL, an empty one if none is given."""
         name = f"t{uuid.uuid4().hex}"
-        self._execute(f"CREATE DATABASE {name} TEMPLATE {like.rpartition('/')[2]}")
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {like.rpartition('/')[2]}")
         return f"{self.url}/{name}"
 
     def drop(self, url: str) -> None:
         """Remove a database, whoever still has it open."""
-        self._execute(f"DROP DATABASE {url.rpartition('/')[2]} WITH (FORCE)")
+        self.execute(f"DROP DATABASE {url.rpartition('/')[2]} WITH (FORCE)")
 
-    def _execute(self, statement: str) -> None:
+    def execute(self, statement: str) -> None:
+        """Say something to the server itself."""
         connection = psycopg2.connect(f"{self.url}/postgres")
         connection.autocommit = True
         connection.cursor().execute(statement)
@@ -92,3 +100,18 @@ class Postgres:
         if self._server is not None and self._server.poll() is None:
             self.stop(signal.SIGINT)
         shutil.rmtree(self._folder)
+
+
+class Standby(Postgres):
+    """A streaming standby of another one."""
+
+    def __init__(self, primary: Postgres) -> None:
+        self._primary = primary
+        super().__init__()
+
+    def _make_data(self) -> None:
+        self._do("pg_basebackup", f"--dbname={self._primary.url}", "--write-recovery-conf", "--checkpoint=fast", "-N")
+
+    def promote(self) -> None:
+        """Make it a primary of its own."""
+        self._do("pg_ctl", "promote")

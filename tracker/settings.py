@@ -52,6 +52,12 @@ class Settings:
         in_files=False,  # as `home`
     )
     database: str = _setting("", "Where runs and metrics are kept, a URL; empty: SQLite in `home`.")
+    database_replica: str = _setting(
+        "", "A streaming replica of a `database` of PostgreSQL, a URL: who only looks is answered from it."
+    )
+    replica_max_lag_s: float = _setting(
+        10.0, "Seconds that the replica may be behind; then the primary is read instead.", least=0
+    )
     url: str = _setting("", "The server's address in login links; empty: that of the server that runs on `home`.")
     listen: str = _setting("127.0.0.1", "The address the server listens on.")
     port: int = _setting(8265, "The port the server listens on; 0: a free one.", least=0)

@@ -7,7 +7,7 @@ from werkzeug.routing import BaseConverter
 
 from tracker.settings import Settings
 from tracker.store.database import Database
-from web import api, auth, figures, headers, health, limits, logs, packing, pages, problems
+from web import api, auth, figures, freshness, headers, health, limits, logs, packing, pages, problems
 from web.text import harmless
 
 MAX_BODY_BYTES = 1024 * 1024
@@ -37,6 +37,7 @@ def create_app(settings: Settings, db: Database | None = None) -> Flask:
     figures.install(app)
     packing.install(app)
     headers.install(app, settings)
+    freshness.install(app)
     problems.install(app)
     auth.install(app)
     limits.install(app, settings)

@@ -10,10 +10,16 @@ from flask import current_app, g
 from tracker.settings import Settings
 from tracker.store.database import Database
 from tracker.store.identity import Identity
+from web import freshness
 
 
 def db() -> Database:
-    """The database of this server."""
+    """The database of this server, for those who only look also from its replica (see web/freshness.py)."""
+    return primary().lagging if freshness.may_lag() else primary()
+
+
+def primary() -> Database:
+    """The database of this server as it is now."""
     return cast(Database, current_app.extensions["tracker.database"])
 
 

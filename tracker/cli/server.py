@@ -47,7 +47,8 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn carries no typ
     def load(self) -> Flask:
         from web import create_app
 
-        return create_app(self.settings, Database(self.settings.database_url))
+        told = self.settings
+        return create_app(told, Database(told.database_url, told.database_replica, told.replica_max_lag_s))
 
 
 def _logging(requests: bool) -> dict[str, Any]:
@@ -98,7 +99,7 @@ def listen(address: str, port: int) -> socket.socket:
 def serve(settings: Settings, listener: socket.socket | None = None) -> None:
     """Bring the database to the newest form and answer requests until told to stop."""
     listener = listener or listen(settings.listen, settings.port)
-    database = Database(settings.database_url)
+    database = Database(settings.database_url, settings.database_replica)
     database.upgrade()
     database.close()  # each worker makes connections of its own
     figures, master = tempfile.mkdtemp(prefix="tracker-figures-"), os.getpid()

@@ -5,21 +5,28 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import copy
 from typing import Any
 
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from tracker.errors import DatabaseUnavailable
+from tracker.errors import BadInput, DatabaseUnavailable
 from tracker.store import levels
 from tracker.store.engine import BUSY_TIMEOUT_S, explained, is_outage, make_engine
+from tracker.store.replica import Replica
 
 __all__ = ["Database", "Session", "is_outage"]
 
 
 class Database:
-    """One database. Raises BadInput when the URL is none, DatabaseUnavailable when the database does not answer."""
+    """One database. Raises BadInput when the URL is none, DatabaseUnavailable when the database does not answer.
 
-    def __init__(self, url: str) -> None:
+    With a `replica_url`, `lagging` reads a replica of it that is at most `max_lag_s` behind.
+    """
+
+    def __init__(self, url: str, replica_url: str = "", max_lag_s: float = 10.0) -> None:
         self.url = url
         self.engine = make_engine(url)
         self._one_writer = threading.Lock()
@@ -27,17 +34,55 @@ class Database:
         # PostgreSQL would show each statement of a reader another moment.
         at_one_moment: dict[str, Any] = {"isolation_level": "REPEATABLE READ"} if self.is_postgresql else {}
         self._reading = self.engine.execution_options(**at_one_moment)
+        self.replica: Replica | None = None
+        self._from_replica: Engine | None = None
+        if replica_url:
+            if not self.is_postgresql:
+                raise BadInput("Only PostgreSQL has replicas: `database_replica` goes with a `database` of PostgreSQL.")
+            self.replica = Replica(make_engine(replica_url), self.engine, max_lag_s)
+            self._twin = copy(self)
+            self._twin._from_replica = self.replica.engine.execution_options(**at_one_moment)
 
     @property
     def is_postgresql(self) -> bool:
         """Whether it is PostgreSQL; otherwise it is SQLite."""
         return self.engine.name == "postgresql"
 
+    @property
+    def lagging(self) -> Database:
+        """The same database, whose reads may come from the replica and thus from some seconds ago."""
+        return self if self.replica is None else self._twin
+
     @contextmanager
     def read(self) -> Iterator[Session]:
         """A session that sees one moment of the database."""
-        with explained(), Session(self._reading, expire_on_commit=False) as session:
-            yield session
+        with explained():
+            session = Session(self._reader(), expire_on_commit=False)
+        try:
+            with explained(), session:
+                yield session
+        except DatabaseUnavailable:
+            if self.replica is not None and session.bind is self._from_replica:
+                self.replica.failed()  # who asks again is answered by the primary
+            raise
+
+    def _reader(self) -> Engine:
+        """Where to read: the replica if it may be read, else the primary; while that is away the replica after all."""
+        if self.replica is None or self._from_replica is None:
+            return self._reading
+        self.replica.watch()
+        if self.replica.usable and self._answers(self._from_replica):
+            return self._from_replica
+        self.replica.failed()
+        return self._reading if self._answers(self._reading) else self._from_replica
+
+    @staticmethod
+    def _answers(engine: Engine) -> bool:
+        try:
+            engine.connect().close()
+        except DBAPIError:
+            return False
+        return True
 
     @contextmanager
     def write(self) -> Iterator[Session]:
@@ -69,4 +114,6 @@ class Database:
 
     def close(self) -> None:
         """Let the connections go."""
+        if self.replica is not None:
+            self.replica.close()
         self.engine.dispose()

@@ -12,7 +12,7 @@ from tracker.errors import Forbidden, Unauthenticated
 from tracker.store import tokens
 from tracker.store.identity import Identity
 from web.auth.session import cookie_name, login
-from web.context import db
+from web.context import db, primary
 from web.problems import for_programs
 
 _OPEN_TO_ALL = {"static", "health.healthz", "health.readyz", "login.enter", "login.redeem", "api.openapi.show"}
@@ -49,10 +49,13 @@ def _bearer() -> str | None:
 def _identify(bearer: str | None, cookie: str | None) -> Identity | None:
     if bearer is None and cookie is None:
         return None
-    with db().read() as session:
-        if bearer is not None:
-            return tokens.identify(session, bearer)
-        return tokens.identify(session, cookie or "", (tokens.SESSION,))
+    secret, purposes = (cookie or "", (tokens.SESSION,)) if bearer is None else (bearer, (tokens.API, tokens.NODE))
+    for database in dict.fromkeys((db(), primary())):  # a replica may not know yet who has just come
+        with database.read() as session:
+            found = tokens.identify(session, secret, purposes)
+        if found:
+            return found
+    return None
 
 
 def _require_same_origin() -> None:
