@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import uuid
 from collections.abc import Sequence
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from sqlalchemy import event
 
 from tests.agent_side import ADMIN, Agent, hook, lines
+from tracker.actions.compact import compact_quiet
 from tracker.errors import NotFound
 from tracker.store import charts, runs
 from tracker.store.charts import Chart
@@ -299,6 +301,8 @@ def test_any_split_into_requests_tells_the_same_and_repetitions_change_nothing(
             (answer,) = Agent(db).send(({**part, "offset": start}, raw[start:end]))["parts"]
             assert answer["offset"] >= held
             held = answer["offset"]
+            if chance.random() < 0.3:
+                compact_quiet(db, datetime.now(timezone.utc) + timedelta(days=1))
     assert _all_that_is_told(db, whole) == _all_that_is_told(db, split)
 
 

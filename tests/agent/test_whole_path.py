@@ -25,10 +25,10 @@ from tests.agent.conftest import Node
 from tests.agent.real_server import RealServer
 from tests.conftest import ROOT, wait_until
 from tests.postgres import Postgres
-from tracker.store import batches, series
+from tracker.store import batches, segments
 from tracker.store.database import Database, Session
 from tracker.store.points import Points
-from tracker.store.tables import Attempt, Experiment, Run, Segment, Summary, Writer
+from tracker.store.tables import Attempt, Experiment, Run, Summary, Writer
 
 # It writes down each step beside the spool after `log` has returned from it.
 WRITER = """
@@ -172,9 +172,9 @@ def written_points(folder: Path, rank: int) -> tuple[str, dict[str, list[tuple[i
 
 def stored_points(session: Session, run_id: str, writer: str, metric: str) -> Points:
     """What the database has of a writer's metric, in the order written."""
-    mine = select(Segment).where(Segment.run_id == run_id, Segment.writer == writer, Segment.metric == metric)
-    found = session.scalars(mine.order_by(Segment.number))
-    pieces = [series.unpack(one.steps, one.times, one.values) for one in found]
+    mine = [one for one in segments.index(session, [run_id], [metric]) if one.writer == writer]
+    segments.read(session, {segments.EXACT: mine})
+    pieces = [one.points for one in mine if one.points is not None]
     return Points.joined(pieces + [one.points for one in batches.pending(session, run_id, metric, writer)])
 
 

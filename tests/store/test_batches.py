@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.agent_side import ADMIN, Agent, lines
 from tests.web.samples import add_run
-from tracker.store import batches, charts, runs, series
+from tracker.store import batches, charts, compaction, runs, series
 from tracker.store.batches import Block
 from tracker.store.database import Database
 from tracker.store.points import Points
@@ -70,7 +70,7 @@ def test_points_are_seen_before_and_after_they_are_made_series_of(db: Database) 
             ("w1", "y", 6),
         ]
     with db.write() as session:
-        series.fold(session, session.get_one(Writer, (run.id, "w1")))
+        assert compaction.compact(session, run.id, "w1")
     with db.read() as session:
         after = charts.read(session, run.id, "x").curve
         assert batches.pending(session, run.id) == []

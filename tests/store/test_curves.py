@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tracker.store.charts import BEYOND_ALL_STEPS, taken_back_from
-from tracker.store.curves import Curve, Mean, extremes
+from tracker.store.curves import Curve, Mean
 from tracker.store.points import Points
+from tracker.store.thinning import extremes
+from tracker.store.voices import BEYOND_ALL_STEPS, taken_back_from
 
 VALUES = st.lists(st.floats(width=64), min_size=1, max_size=400)
 

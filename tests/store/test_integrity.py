@@ -11,7 +11,7 @@ from sqlalchemy import select, text
 from tests.actions.test_things import artifact
 from tests.agent_side import Agent, lines
 from tests.store.filled import fill
-from tracker.store import integrity, series
+from tracker.store import compaction, integrity
 from tracker.store.database import Database
 from tracker.store.engine import make_upkeep_engine
 from tracker.store.tables import Batch, Segment, Writer
@@ -24,7 +24,7 @@ def problems(db: Database, artifacts: Path | None = None) -> dict[str, list[str]
 def fold_all(db: Database) -> None:
     with db.write() as session:
         for writer in session.scalars(select(Writer)):
-            series.fold(session, writer)
+            compaction.compact(session, writer.run_id, writer.name)
 
 
 def test_a_whole_database_is_told_whole(db: Database, tmp_path: Path) -> None:
@@ -40,7 +40,7 @@ def test_points_that_cannot_be_read_are_found(db: Database) -> None:
     with db.write() as session:
         one, other = session.scalars(select(Segment).where(Segment.metric == "loss").limit(2)).all()
         ids = (one.run_id, other.run_id)
-        one.values = one.values[: len(one.values) // 2]
+        one.points = one.points[: len(one.points) // 2]
         other.count += 1
     told = problems(db)["points"]
     assert len(told) == 2

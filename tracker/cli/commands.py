@@ -93,6 +93,17 @@ def server(port: int | None, listen: str | None, database: str | None) -> None:
 
 
 @cli.command()
+@click.option("--once", is_flag=True, help="Do each once and end.")
+@click.option("--database", metavar="URL", help="SQLite or PostgreSQL.")
+def chores(once: bool, database: str | None) -> None:
+    """Do what a server does beside answering, such as compaction. A server starts this itself."""
+    from tracker import settings
+    from tracker.cli.chores import run_chores
+
+    run_chores(settings.load(database=database), once)
+
+
+@cli.command()
 @click.option("--once", is_flag=True, help="Look once and end.")
 @click.option("--database", metavar="URL", help="SQLite or PostgreSQL.")
 def watch(once: bool, database: str | None) -> None:

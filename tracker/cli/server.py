@@ -12,12 +12,32 @@ from typing import Any
 
 from flask import Flask
 from gunicorn.app.base import BaseApplication
+from gunicorn.arbiter import Arbiter
 
+from tracker.cli.chores import Chores
 from tracker.errors import SetupProblem
 from tracker.settings import Settings
 from tracker.store.database import Database
 
 FREE_WITHIN_S = 3.0
+
+
+class _Arbiter(Arbiter):  # type: ignore[misc]  # gunicorn carries no types
+    """Keeps the workers alive, and the process that does the chores beside them."""
+
+    def __init__(self, app: _Server) -> None:
+        super().__init__(app)
+        self.chores = Chores(app.settings)
+
+    def manage_workers(self) -> None:
+        """Called every second."""
+        super().manage_workers()
+        self.chores.keep_alive()
+
+    def stop(self, graceful: bool = True) -> None:
+        """Called at the end."""
+        self.chores.stop()
+        super().stop(graceful)
 
 
 class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn carries no types
@@ -43,6 +63,9 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn carries no typ
         for name, value in options.items():
             if name in self.cfg.settings:
                 self.cfg.set(name, value)
+
+    def run(self) -> None:
+        _Arbiter(self).run()
 
     def load(self) -> Flask:
         from web import create_app

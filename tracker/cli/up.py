@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import http.client
 import json
@@ -22,13 +21,13 @@ import click
 
 from tracker.agent.stop import Stop
 from tracker.cli.keys import api_token_file, login_link, node_token_file, write_private
+from tracker.cli.processes import die_with_parent
 from tracker.cli.server import listen, serve
 from tracker.errors import SetupProblem
 from tracker.settings import Settings
 
 READY_WITHIN_S = 60
 RESTART_AFTER_S = 2.0
-_PR_SET_PDEATHSIG = 1
 
 
 def run_all(settings: Settings) -> None:
@@ -102,13 +101,8 @@ def _shown(address: str) -> str:
     return f"[{address}]" if ":" in address else address
 
 
-def _die_with_parent(number: int = signal.SIGTERM) -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)
-    os.setpgid(0, 0)  # a Ctrl-C in the terminal is for our parent, which tells us in its turn
-
-
 def _run_server(settings: Settings, listener: socket.socket) -> None:
-    _die_with_parent(signal.SIGQUIT)  # gunicorn's word for at once: the port is free for the next start
+    die_with_parent(signal.SIGQUIT)  # gunicorn's word for at once: the port is free for the next start
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
         serve(settings, listener)
@@ -176,7 +170,7 @@ def _supervise(
             ended = name in helpers and helpers[name].poll() is not None
             if (name not in helpers or ended) and time.monotonic() >= not_before[name]:
                 helpers[name] = subprocess.Popen(
-                    command, env=environ, preexec_fn=_die_with_parent, stdin=subprocess.DEVNULL
+                    command, env=environ, preexec_fn=die_with_parent, stdin=subprocess.DEVNULL
                 )
                 not_before[name] = time.monotonic() + RESTART_AFTER_S
         if stop.wait(0.2):

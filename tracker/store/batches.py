@@ -17,8 +17,9 @@ A metric may be in several blocks, and even twice in one: its points are in the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
+from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
@@ -29,6 +30,10 @@ from sqlalchemy.orm import Session
 
 from tracker.store.points import Floats, Ints, Points
 from tracker.store.tables import Batch, Writer
+
+MANY = 64
+"""So many batches of a writer wait at most, but for a moment, and one that has MANY_POINTS waits for no others."""
+MANY_POINTS = 8192
 
 
 @dataclass(frozen=True)
@@ -60,22 +65,41 @@ def add(session: Session, writer: Writer, blocks: Sequence[Block]) -> None:
     if not count:
         return
     row = {"run_id": writer.run_id, "writer": writer.name, "number": writer.batches, "points": count}
-    session.execute(insert(Batch), [{**row, "content": pack(blocks)}])
     writer.batches += 1
+    due = writer.batches % MANY == 0 or count >= MANY_POINTS
+    session.execute(insert(Batch), [{**row, "due": due, "content": pack(blocks)}])
 
 
-def pending(session: Session, run_id: str, metric: str | None = None, writer: str | None = None) -> list[Pending]:
-    """What is not yet compacted of a run, by writer; of one metric or one writer only if it is given."""
+def pending(
+    session: Session, run_id: str, metric: str | None = None, writer: str | None = None, up_to: int | None = None
+) -> list[Pending]:
+    """What is not yet compacted of a run, by writer; of one metric, one writer or up to a batch if that is given."""
     query = select(Batch.writer, Batch.number, Batch.content).where(Batch.run_id == run_id)
     if writer is not None:
         query = query.where(Batch.writer == writer)
+    if up_to is not None:
+        query = query.where(Batch.number <= up_to)
     found: dict[tuple[str, str], list[Points]] = {}
     last: dict[str, int] = {}
     for name, number, content in session.execute(query.order_by(Batch.writer, Batch.number)):
         last[name] = number
-        for one, points in points_of(unpack(content), metric).items():
+        for one, points in points_of(unpack(content), None if metric is None else {metric}).items():
             found.setdefault((name, one), []).append(points)
     return [Pending(name, one, Points.joined(pieces), last[name]) for (name, one), pieces in found.items()]
+
+
+def waiting(session: Session, run_ids: Sequence[str], metrics: Sequence[str]) -> Iterator[tuple[str, str, str, Points]]:
+    """What is not yet compacted of these metrics of runs: run, metric, writer and points, in the order written."""
+    query = select(Batch.run_id, Batch.writer, Batch.content).where(Batch.run_id.in_(run_ids))
+    wanted = set(metrics)
+    rows = session.execute(query.order_by(Batch.run_id, Batch.writer, Batch.number))
+    for (run_id, writer), mine in groupby(rows, key=lambda row: row[:2]):
+        found: dict[str, list[Points]] = {}
+        for *_, content in mine:
+            for metric, points in points_of(unpack(content), wanted).items():
+                found.setdefault(metric, []).append(points)
+        for metric, pieces in found.items():
+            yield run_id, metric, writer, Points.joined(pieces)
 
 
 def remove(session: Session, run_id: str, last: Mapping[str, int]) -> None:
@@ -118,12 +142,12 @@ def unpack(content: bytes) -> list[Block]:
     return blocks
 
 
-def points_of(blocks: Iterable[Block], metric: str | None = None) -> dict[str, Points]:
-    """The points of each metric, or of one only, in the order of their lines."""
+def points_of(blocks: Iterable[Block], metrics: Set[str] | None = None) -> dict[str, Points]:
+    """The points of each metric, or of these metrics, in the order of their lines."""
     found: dict[str, list[tuple[NDArray[np.uint32], Points]]] = {}
     for block in blocks:
         for one, values in zip(block.metrics, block.values, strict=True):
-            if metric is None or metric == one:
+            if metrics is None or one in metrics:
                 found.setdefault(one, []).append((block.lines, Points(block.steps, block.times_us, values)))
     return {one: _in_order(pieces) for one, pieces in found.items()}
 

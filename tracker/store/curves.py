@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tracker.store.points import Floats, Ints, Points
+from tracker.store.thinning import extremes
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Curve:
         starts = np.linspace(0, len(self) - 1, max_points).astype(np.int64)
         low, high = np.fmin.reduceat(self.low, starts), np.fmax.reduceat(self.high, starts)
         known = np.isfinite(self.y)
-        with np.errstate(invalid="ignore"):
+        with np.errstate(invalid="ignore", over="ignore"):
             mean = np.add.reduceat(np.where(known, self.y, 0.0), starts) / np.add.reduceat(known, starts)
         return Curve(self.x[starts], mean, low, high)
 
@@ -50,22 +51,6 @@ def _by_step(points: Points) -> Points:
     if (points.steps[1:] > points.steps[:-1]).all():  # as nearly all are, and sorting takes longer than looking
         return points
     return points[np.lexsort((points.times_us, points.steps))]
-
-
-def extremes(values: Floats, max_points: int) -> Ints:
-    """Places of at most `max_points` values: first, last, and the least and greatest of equal buckets between them."""
-    count = len(values)
-    if count <= max_points:
-        return np.arange(count)
-    edges = np.linspace(1, count - 1, (max_points - 2) // 2 + 1).astype(np.int64)
-    chosen = {0, count - 1}
-    for start, end in zip(edges[:-1], edges[1:], strict=True):
-        piece = values[start:end]
-        if np.isnan(piece).all():
-            chosen.add(int(start))
-        else:
-            chosen.update((int(start + np.nanargmin(piece)), int(start + np.nanargmax(piece))))
-    return np.array(sorted(chosen))
 
 
 class Mean:

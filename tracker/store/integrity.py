@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import stat
 import struct
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,12 +17,12 @@ from sqlalchemy.orm import InstrumentedAttribute
 from tracker.errors import DatabaseUnavailable
 from tracker.store import batches
 from tracker.store.database import Database
-from tracker.store.series import unpack
+from tracker.store.points import Points
 from tracker.store.tables import Artifact, Batch, Run, Segment, Table
 
 RUNS_A_LOOK = 50
 MOST_TOLD = 20
-UNREADABLE = (ValueError, RuntimeError, zlib.error, struct.error)
+UNREADABLE = (ValueError, RuntimeError, struct.error)
 """What unpacking of damaged bytes raises."""
 Report = Callable[[str, int], None]
 
@@ -93,7 +92,7 @@ def _orphans(db: Database, found: Finding) -> None:
 
 def _points(db: Database, report: Report, found: Finding) -> None:
     packed: dict[type[Segment | Batch], tuple[InstrumentedAttribute[Any], ...]] = {
-        Segment: (Segment.metric, Segment.count, Segment.steps, Segment.times, Segment.values),
+        Segment: (Segment.metric, Segment.count, Segment.points, Segment.fine, Segment.coarse),
         Batch: (Batch.writer, Batch.points, Batch.content),
     }
     for table, columns in packed.items():
@@ -108,12 +107,12 @@ def _points(db: Database, report: Report, found: Finding) -> None:
             report("points", found.looked_at)
 
 
-def _unreadable(table: type[Segment | Batch], count: int, content: Sequence[bytes]) -> str | None:
+def _unreadable(table: type[Segment | Batch], count: int, content: Sequence[bytes | None]) -> str | None:
     try:
         if table is Segment:
-            there = len(unpack(*content))
+            there, *_ = (len(Points.unpacked(column)) for column in content if column is not None)
         else:
-            there = sum(block.values.size for block in batches.unpack(*content))
+            there = sum(block.values.size for column in content if column for block in batches.unpack(column))
     except UNREADABLE as problem:
         return str(problem)[:200]
     return None if there == count else f"{there} of {count} are there"

@@ -68,7 +68,7 @@ class Points:
 
 
 def _packed(column: Ints | Floats) -> bytes:
-    return bytes(standalone.simple_compress(np.ascontiguousarray(column), _HOW))
+    return bytes(standalone.simple_compress(np.require(column, requirements=("C", "ALIGNED")), _HOW))
 
 
 def _unpacked(packed: bytes, kind: type[np.generic]) -> Any:

@@ -258,27 +258,42 @@ class Result(Table):
 
 
 class Segment(Table):
-    """A piece of one writer's series: three compressed columns (see store/series.py). `number` counts from 0."""
+    """Consecutive points of one writer's series, packed (see store/segments.py). `start`: the place of the first one.
+
+    By the least and greatest step and time (microseconds since 1970) a chart knows whether it shows them. `fine` and
+    `coarse` are thinned; None where they would be as many as the points themselves.
+    """
 
     __tablename__ = "segments"
     run_id: Mapped[str] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
     metric: Mapped[str] = mapped_column(String(512), primary_key=True)
     writer: Mapped[str] = mapped_column(String(64), primary_key=True)
-    number: Mapped[int] = mapped_column(primary_key=True)
+    start: Mapped[int] = mapped_column(primary_key=True)
     count: Mapped[int]
-    steps: Mapped[bytes]
-    times: Mapped[bytes]
-    values: Mapped[bytes]
+    least_step: Mapped[int]
+    greatest_step: Mapped[int]
+    least_time_us: Mapped[int]
+    greatest_time_us: Mapped[int]
+    points: Mapped[bytes]
+    fine: Mapped[bytes | None]
+    coarse: Mapped[bytes | None]
 
 
 class Batch(Table):
-    """What one request brought of one writer: `points` points of any metrics, packed (see store/batches.py)."""
+    """What one request brought of one writer: `points` points of any metrics, packed (see store/batches.py).
+
+    `due`: with it there are so many that they should be compacted (see store/compaction.py).
+    """
 
     __tablename__ = "batches"
+    __table_args__ = (
+        Index("ix_batches_due", "run_id", "writer", sqlite_where=text("due"), postgresql_where=text("due")),
+    )
     run_id: Mapped[str] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
     writer: Mapped[str] = mapped_column(String(64), primary_key=True)
     number: Mapped[int] = mapped_column(primary_key=True)
     points: Mapped[int]
+    due: Mapped[bool] = mapped_column(default=False)
     content: Mapped[bytes]
 
 

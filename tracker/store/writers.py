@@ -81,6 +81,27 @@ def logged(session: Session, run_id: str) -> list[Logged]:
     return [Logged(*row) for row in rows]  # type: ignore[arg-type]  # who has points has a first step, too
 
 
+@dataclass(frozen=True)
+class Author:
+    """Whose points a writer has: a rank's or, with `rank` None, those of its node's machine."""
+
+    rank: int | None
+    node: str | None
+    restarts: int
+    first_step: int
+
+
+def authors(session: Session, run_ids: Sequence[str]) -> dict[tuple[str, str], Author]:
+    """Everyone who wrote points of these runs, by run and name of the writer."""
+    query = select(
+        Writer.run_id, Writer.name, Writer.kind, Writer.rank, Writer.node, Writer.restarts, Writer.first_step
+    ).where(Writer.run_id.in_(run_ids), Writer.first_step.is_not(None))
+    return {
+        (run_id, name): Author(None if kind == MACHINE else rank, node, restarts or 0, first_step or 0)
+        for run_id, name, kind, rank, node, restarts, first_step in session.execute(query)
+    }
+
+
 def takes_back(attempts: Sequence[Logged]) -> bool:
     """Whether an attempt logged steps again that an earlier one had logged."""
     return any(later.first_step < earlier.next_step for earlier, later in combinations(attempts, 2))

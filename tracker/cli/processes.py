@@ -1,0 +1,15 @@
+"""Processes that end together."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+
+_PR_SET_PDEATHSIG = 1
+
+
+def die_with_parent(number: int = signal.SIGTERM) -> None:
+    """In a child, before anything else: get this signal when the parent ends."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)
+    os.setpgid(0, 0)  # a Ctrl-C in the terminal is for our parent, which tells us in its turn

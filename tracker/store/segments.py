@@ -1,0 +1,215 @@
+"""Segments: how the points of a series are kept for good, and at which of three levels they are read.
+
+A writer's points of a metric are cut into segments, `start` being the place of a segment's first point among them. A
+segment keeps its points exactly, and beside them thinned ones: `fine` are the least and the greatest of each FINE
+points, `coarse` those of each COARSE points, with the segment's first and last one. Both are points that were written,
+with their steps and times, so that a level is read like any other points. A chart reads the coarsest level that is
+finer than itself; see docs/decisions/009-segments.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, SQLColumnExpression, and_, delete, func, insert, or_, select
+from sqlalchemy.orm import Session
+
+from tracker.store.points import Ints, Points
+from tracker.store.tables import Segment
+from tracker.store.thinning import of_blocks
+
+SEGMENT_POINTS = 65_536
+EXACT, FINE, COARSE = 1, 256, 8192
+"""The levels: of so many points each keeps two."""
+AFTER_ALL = 2**63 - 1
+_READ = {
+    EXACT: Segment.points,
+    FINE: func.coalesce(Segment.fine, Segment.points),
+    COARSE: func.coalesce(Segment.coarse, Segment.fine, Segment.points),
+}
+_FINE_IN_COARSE = 2 * COARSE // FINE
+PORTION_POINTS = 2_000_000
+_KEY = (Segment.run_id, Segment.metric, Segment.writer, Segment.start)
+_KEYS_A_STATEMENT = 800  # SQLite takes expressions of up to 1000 terms
+Key = tuple[str, str, str, int]
+Range = tuple[int, int]
+
+
+@dataclass
+class Piece:
+    """Consecutive points of one writer's series: a segment's, which are read when `points` is None, or others.
+
+    `steps` and `times_us` are the least and the greatest of each.
+    """
+
+    run_id: str
+    metric: str
+    writer: str
+    start: int
+    count: int
+    steps: Range
+    times_us: Range
+    points: Points | None = None
+
+    @classmethod
+    def of(cls, run_id: str, metric: str, writer: str, points: Points, start: int = AFTER_ALL) -> Piece:
+        """Points that are at hand."""
+        return cls(run_id, metric, writer, start, len(points), _range(points.steps), _range(points.times_us), points)
+
+    @property
+    def series(self) -> tuple[str, str]:
+        """Run and metric."""
+        return self.run_id, self.metric
+
+
+def _range(column: Ints) -> Range:
+    return int(column.min()), int(column.max())
+
+
+def thinned(points: Points, level: int) -> Points:
+    """Points at a level."""
+    return points if level == EXACT else points[of_blocks(points.values, level)]
+
+
+def _is_kept(level: int, count: int) -> bool:
+    """Whether a segment of so many points has a column for this level."""
+    return level == EXACT or count > 2 * level
+
+
+def index(session: Session, run_ids: Sequence[str], metrics: Sequence[str]) -> list[Piece]:
+    """The segments of these metrics of these runs, each writer's in their order, without their points."""
+    query = select(
+        Segment.run_id, Segment.metric, Segment.writer, Segment.start, Segment.count, Segment.least_step,
+        Segment.greatest_step, Segment.least_time_us, Segment.greatest_time_us,
+    ).where(Segment.run_id.in_(run_ids), Segment.metric.in_(metrics))  # fmt: skip
+    rows = session.execute(query.order_by(Segment.run_id, Segment.metric, Segment.writer, Segment.start))
+    return [Piece(*row[:5], row[5:7], row[7:]) for row in rows]
+
+
+def read(session: Session, wanted: Mapping[int, Sequence[Piece]]) -> None:
+    """Give the pieces their points, each at the level at which it is wanted, with a statement a level or few more."""
+    for level, pieces in sorted(wanted.items()):
+        for one in pieces:
+            one.points = None if one.points is None else thinned(one.points, level)
+        missing = {(*one.series, one.writer, one.start): one for one in pieces if one.points is None}
+        for key, points in _points(session, list(missing), _READ[level]):
+            missing[key].points = _as_thin(points, level, missing[key].count)
+
+
+def _as_thin(points: Points, level: int, count: int) -> Points:
+    """What a segment of so many points answers, at the level: a small one has no column for it."""
+    if _is_kept(level, count):
+        return points
+    return thinned(points, _FINE_IN_COARSE if _is_kept(FINE, count) else level)
+
+
+def _points(session: Session, keys: list[Key], level: SQLColumnExpression[Any]) -> Iterator[tuple[Key, Points]]:
+    for at in range(0, len(keys), _KEYS_A_STATEMENT):
+        query = select(*_KEY, level).where(_are(keys[at : at + _KEYS_A_STATEMENT]))
+        for run_id, metric, writer, start, packed in session.execute(query):
+            yield (run_id, metric, writer, start), Points.unpacked(packed)
+
+
+def _are(keys: Iterable[Key]) -> ColumnElement[bool]:
+    """The condition that a segment is one of these, in a form for which both databases use the key."""
+    starts: dict[tuple[str, str, str], list[int]] = {}
+    for *writer, start in keys:
+        starts.setdefault(tuple(writer), []).append(start)  # type: ignore[arg-type]
+    return or_(
+        *(
+            and_(*(column == name for column, name in zip(_KEY, who, strict=False)), Segment.start.in_(its))
+            for who, its in starts.items()
+        )
+    )
+
+
+def extend(session: Session, run_id: str, writer: str, columns: Mapping[str, Points]) -> None:
+    """Put points of metrics to the end of a writer's series.
+
+    The last segments are packed again together with the new points, as long as each is at most twice as long as what
+    follows it: so a point is packed a few times at most, however small the portions it comes in, and small segments
+    stay few.
+    """
+    held = _held(session, run_id, writer, list(columns))
+    joined = {metric: _joined(held.get(metric, []), len(points)) for metric, points in columns.items()}
+    for metrics in _portions({metric: len(columns[metric]) + _count(joined[metric]) for metric in columns}):
+        keys = [(run_id, metric, writer, start) for metric in metrics for start, _ in joined[metric]]
+        before = dict(_points(session, keys, Segment.points))
+        rows: list[dict[str, Any]] = []
+        for metric in metrics:
+            pieces = [before.pop((run_id, metric, writer, start)) for start, _ in joined[metric]]
+            start = _end(held.get(metric, [])) - _count(joined[metric])
+            rows += _rows(run_id, metric, writer, start, Points.joined([*pieces, columns[metric]]))
+        for at in range(0, len(keys), _KEYS_A_STATEMENT):
+            remove = delete(Segment).where(_are(keys[at : at + _KEYS_A_STATEMENT]))
+            session.execute(remove, execution_options={"synchronize_session": False})
+        session.execute(insert(Segment), rows)
+
+
+_Held = list[tuple[int, int]]  # segments of a series, in order: start and count
+
+
+def _held(session: Session, run_id: str, writer: str, metrics: list[str]) -> dict[str, _Held]:
+    found: dict[str, _Held] = {}
+    for at in range(0, len(metrics), _KEYS_A_STATEMENT):
+        mine = (
+            Segment.run_id == run_id,
+            Segment.writer == writer,
+            Segment.metric.in_(metrics[at : at + _KEYS_A_STATEMENT]),
+        )
+        query = select(Segment.metric, Segment.start, Segment.count).where(*mine)
+        for metric, start, count in session.execute(query.order_by(Segment.metric, Segment.start)):
+            found.setdefault(metric, []).append((start, count))
+    return found
+
+
+def _joined(held: _Held, count: int) -> _Held:
+    """The last segments that so many new points are joined with."""
+    first = len(held)
+    while first and held[first - 1][1] < SEGMENT_POINTS and held[first - 1][1] <= 2 * count:
+        first -= 1
+        count += held[first][1]
+    return held[first:]
+
+
+def _count(held: _Held) -> int:
+    return sum(count for _, count in held)
+
+
+def _end(held: _Held) -> int:
+    return sum(held[-1]) if held else 0
+
+
+def _portions(counts: Mapping[str, int]) -> Iterator[list[str]]:
+    """Metrics with so many points, together as many as are unpacked at a time."""
+    portion: list[str] = []
+    room = PORTION_POINTS
+    for metric, count in counts.items():
+        if portion and (count > room or len(portion) >= _KEYS_A_STATEMENT):
+            yield portion
+            portion, room = [], PORTION_POINTS
+        portion.append(metric)
+        room -= count
+    if portion:
+        yield portion
+
+
+def _rows(run_id: str, metric: str, writer: str, start: int, points: Points) -> Iterator[dict[str, Any]]:
+    for at in range(0, len(points), SEGMENT_POINTS):
+        part = points[at : at + SEGMENT_POINTS]
+        yield {"run_id": run_id, "metric": metric, "writer": writer, "start": start + at, **content(part)}
+
+
+def content(points: Points) -> dict[str, Any]:
+    """What a segment's row says of its points."""
+    (least_step, greatest_step), (least_time_us, greatest_time_us) = _range(points.steps), _range(points.times_us)
+    fine, coarse = (
+        thinned(points, level).packed() if _is_kept(level, len(points)) else None for level in (FINE, COARSE)
+    )
+    return {
+        "count": len(points), "least_step": least_step, "greatest_step": greatest_step,
+        "least_time_us": least_time_us, "greatest_time_us": greatest_time_us,
+        "points": points.packed(), "fine": fine, "coarse": coarse,
+    }  # fmt: skip
