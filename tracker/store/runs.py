@@ -15,10 +15,11 @@ from sqlalchemy.orm import Session, aliased, selectinload
 
 from tracker.errors import Conflict, NotFound
 from tracker.states import FINAL_STATES, LIVE_STATES
-from tracker.store import results
+from tracker.store import details, results
 from tracker.store.identity import Identity
 from tracker.store.search.candidates import Way
-from tracker.store.search.language import Condition, Order
+from tracker.store.search.groups import Group, group
+from tracker.store.search.language import Condition, Field, Order
 from tracker.store.search.orders import NEWEST_FIRST
 from tracker.store.search.pages import Search
 from tracker.store.tables import (
@@ -60,12 +61,8 @@ _CHILDREN = (
     Capture,
     HookEvent,
 )
-_DETAILS = (
-    selectinload(Run.params),
-    selectinload(Run.tags),
-    selectinload(Run.summary),
-    selectinload(Run.attempts).selectinload(Attempt.gpus),
-)
+_ATTEMPTS = selectinload(Run.attempts).selectinload(Attempt.gpus)
+_DETAILS = (selectinload(Run.params), selectinload(Run.tags), selectinload(Run.summary), _ATTEMPTS)
 _TWINS_A_STATEMENT = 200
 _UNSEEN = {"synchronize_session": False}
 _JOB_NAME = re.compile(r"(?P<cluster>[^:]+):(?P<job>\d{1,18})(?:_(?P<task>\d{1,18}))?\Z")
@@ -107,8 +104,11 @@ def find(
     ids, next_cursor = _searched(viewer, experiment, user, states, search, where, now).page(
         session, orders, limit, cursor
     )
-    found = {run.id: run for run in session.scalars(select(Run).where(Run.id.in_(ids)).options(*_DETAILS))}
-    return Page([found[run_id] for run_id in ids], next_cursor)
+    chosen = select(Run).where(Run.id.in_(ids)).options(_ATTEMPTS)
+    found = {run.id: run for run in session.scalars(chosen)}
+    page = Page([found[run_id] for run_id in ids], next_cursor)
+    details.load(session, page.items)
+    return page
 
 
 def _searched(
@@ -131,6 +131,25 @@ def _searched(
     if search:
         allowed.append(_mentions(search))
     return Search(allowed, ways, where, now)
+
+
+def groups(
+    session: Session,
+    viewer: Identity,
+    by: Sequence[Field],
+    metric: Field | None = None,
+    *,
+    experiment: str | None = None,
+    user: str | None = None,
+    states: Sequence[str] = (),
+    search: str | None = None,
+    where: Condition | None = None,
+    limit: int = 200,
+) -> list[Group]:
+    """Groups of the runs that `find` finds, by what they have in common, the largest first. Raises BadFilter."""
+    now = datetime.now(timezone.utc)
+    found = _searched(viewer, experiment, user, states, search, where, now)
+    return group(session, found, by, metric, now, limit)
 
 
 def board(session: Session, viewer: Identity, *, live_limit: int, ended_limit: int) -> tuple[list[Run], list[Run]]:

@@ -9,6 +9,7 @@ from web.api import (
     captures,
     cluster,
     experiments,
+    groups,
     ingest,
     many_runs,
     media,
@@ -25,8 +26,8 @@ def install(app: Flask) -> None:
     """Put the API into the application."""
     api = Blueprint("api", __name__, url_prefix="/api/v1")
     of_runs = (
-        runs.runs, run_changes.run_changes, many_runs.many_runs, points.points, series.series, output.output,
-        artifacts.artifacts, captures.captures, media.media,
+        runs.runs, groups.groups, run_changes.run_changes, many_runs.many_runs, points.points, series.series,
+        output.output, artifacts.artifacts, captures.captures, media.media,
     )  # fmt: skip
     for part in (experiments.experiments, *of_runs, cluster.cluster, ingest.ingest, openapi.openapi):
         api.register_blueprint(part)

@@ -88,17 +88,22 @@ class PageQuery(Asked):
     cursor: Text | None = None
 
 
-class RunsQuery(PageQuery):
-    """Which runs, and in which order.
-
-    `state` may be repeated, `q` looks into names and ids, `filter` and `order_by` are told in docs/filters.md.
-    """
+class RunsAsked(Asked):
+    """Which runs: `state` may be repeated, `q` looks into names and ids, `filter` is told in docs/filters.md."""
 
     experiment: Text | None = None
     user: Text | None = None
     state: list[State] = Field(default=[], max_length=len(STATES))
     q: Text | None = None
     filter: Annotated[str, Field(max_length=4000)] | None = None
+
+
+class RunsQuery(PageQuery, RunsAsked):
+    """Which runs, and in which order.
+
+    `state` may be repeated, `q` looks into names and ids, `filter` and `order_by` are told in docs/filters.md.
+    """
+
     order_by: Text | None = None
 
 
@@ -147,7 +152,7 @@ class Summary(BaseModel):
     @classmethod
     def of(cls, stored: tables.Summary) -> Summary:
         """The summary as the store has it."""
-        return cls(
+        return cls.model_construct(  # of our own, thousands of them on a page
             last=math.nan if stored.last is None else stored.last,
             last_step=stored.last_step,
             min=stored.min,

@@ -12,7 +12,7 @@ from tracker.store import runs as store
 from tracker.store.search import language
 from web.api.described import described
 from web.api.exchange import answer, read_query
-from web.api.models import NoQuery, Run, RunList, RunsQuery
+from web.api.models import NoQuery, Run, RunList, RunsAsked, RunsQuery
 from web.context import db, viewer
 
 runs = Blueprint("runs", __name__, url_prefix="/runs")
@@ -24,18 +24,22 @@ def find() -> ResponseReturnValue:
     """Runs that fit all that is asked, newest first."""
     asked = read_query(RunsQuery)
     with db().read() as session:
-        page = store.find(
-            session, viewer(), experiment=asked.experiment, user=asked.user, states=asked.state, search=asked.q,
-            limit=asked.limit, cursor=asked.cursor, **searched(asked),
-        )  # fmt: skip
+        page = store.find(session, viewer(), **filtered(asked), **paged(asked))
     return answer(RunList.of(page))
 
 
-def searched(asked: RunsQuery) -> dict[str, Any]:
-    """What `filter` and `order_by` ask of the store. Raises BadFilter."""
-    wanted: dict[str, Any] = {}
-    if asked.filter and asked.filter.strip():
-        wanted["where"] = language.parse(asked.filter)
+def filtered(asked: RunsAsked) -> dict[str, Any]:
+    """Which runs are asked of the store. Raises BadFilter."""
+    where = language.parse(asked.filter) if asked.filter and asked.filter.strip() else None
+    states = [state for state in asked.state if state]  # a form sends its empty fields, too
+    return {
+        "experiment": asked.experiment, "user": asked.user, "states": states, "search": asked.q, "where": where,
+    }  # fmt: skip
+
+
+def paged(asked: RunsQuery) -> dict[str, Any]:
+    """Which part of them in which order is asked of the store. Raises BadFilter."""
+    wanted: dict[str, Any] = {"limit": asked.limit, "cursor": asked.cursor}
     if asked.order_by and asked.order_by.strip():
         wanted["orders"] = language.parse_order(asked.order_by)
     return wanted

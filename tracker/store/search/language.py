@@ -164,6 +164,21 @@ def field_named(text: str, column: int = 1, of: str = "last") -> Field:
     return Field(kind, name, of, column)
 
 
+def written(field: Field) -> str:
+    """The field as it is written in a filter."""
+    if field.kind == "attributes":
+        return field.name
+    quote = next((one for one in "\"`'" if one not in field.name), "")
+    name = f"{field.kind}.{quote}{field.name}{quote}"
+    return f"{field.of}({name})" if field.of != "last" else name
+
+
+def quoted(text: str) -> str:
+    """A text as it is written in a filter."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
 @cache
 def _parser(start: str) -> Lark:
     grammar = files(__package__).joinpath("grammar.lark").read_text(encoding="utf-8")

@@ -49,7 +49,7 @@ class Search:
     def _places(self, session: Session, sorting: Sorting, place: Place | None, limit: int) -> Iterator[Place]:
         few = candidates.few(session, self._ways)
         if few is not None or len(sorting.orders) > 1:
-            looked_at = self.fits if few is None else and_(candidates.among(session, few), self.fits)
+            looked_at = self._among(session, few)
             yield from map(tuple, session.execute(_sorted(sorting, looked_at, place).limit(limit)))
             return
         for walk in walks(sorting, self.fits, self._where):
@@ -57,6 +57,13 @@ class Search:
             found = [] if query is None else session.execute(query).all()
             limit -= len(found)
             yield from (walk.place(*row) for row in found)
+
+    def looked_at(self, session: Session) -> ColumnElement[bool]:
+        """The condition that a run is found, for whoever wants all of them."""
+        return self._among(session, candidates.few(session, self._ways))
+
+    def _among(self, session: Session, few: Select[Any] | None) -> ColumnElement[bool]:
+        return self.fits if few is None else and_(candidates.among(session, few), self.fits)
 
 
 def _sorted(sorting: Sorting, fits: ColumnElement[bool], place: Place | None) -> Select[Any]:
