@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.conftest import ROOT
 from tracker import events
-from tracker.client import encode
+from tracker.client import encode, spool
 
 JOB_SIDE = ("tracker", "tracker.client", "tracker.client.shell", "tracker.agent.main")
 
@@ -66,5 +66,8 @@ def test_the_wheel_holds_the_package_and_nothing_else(tmp_path: Path) -> None:
     )
 
 
-def test_both_wings_mean_the_same_longest_line() -> None:
-    assert encode.MAX_LINE_BYTES == events.MAX_LINE_BYTES  # the client loads as little as it can, so it says it again
+def test_what_the_client_says_again_to_load_less_is_what_events_says() -> None:
+    assert encode.MAX_LINE_BYTES == events.MAX_LINE_BYTES
+    folders = ["dev.12", "dev.0", "dev.012", "d" * 64 + ".1", "d" * 65 + ".1", "dev." + "9" * 18, "dev." + "9" * 19]
+    for name in [*folders, "local." + "a" * 32, "local.12", "local." + "A" * 32, "dev", ".1", "de/v.1", "dev.1\n"]:
+        assert bool(spool.JOB_FOLDER.match(name)) == bool(events.JobFolder.parse(name)), name

@@ -184,7 +184,7 @@ def test_a_full_disk_costs_points_but_no_line_and_no_training(scripts: Scripts, 
         for step in range(2000): tracker.log({"loss": 0.123456789, "before": 1}, step=step)
         os.unlink(f"{folder}/../room")
         for step in range(2000, 2100): tracker.log({"loss": 0.123456789, "after": 1}, step=step)
-        tracker.current_run()._look_at_s = 0  # a second later
+        tracker.current_run()._writer.look_at_s = 0  # a second later
         tracker.log({"loss": 1.0}, step=2100)
         """,
         **JOB,
@@ -233,7 +233,7 @@ def test_nothing_is_written_into_a_file_that_has_the_number_of_ours(scripts: Scr
         tracker.log({"a": 1}, step=1)
         os.closerange(3, 1024)
         files = [open(f"own{number}", "wb", 0) for number in range(int(os.environ["FILES"]))]
-        tracker.current_run()._look_at_s = 0  # a second later
+        tracker.current_run()._writer.look_at_s = 0  # a second later
         tracker.log({"a": 1}, step=2)
         assert not any(os.path.getsize(file.name) for file in files)
     """,
@@ -272,7 +272,7 @@ def test_a_deleted_folder_is_made_again(scripts: Scripts) -> None:
         tracker.log({"a": 1}, step=1)
         run = tracker.current_run()
         shutil.rmtree(run.spool)
-        run._look_at_s = 0  # a second later
+        run._writer.look_at_s = 0  # a second later
         tracker.log({"a": 1}, step=2)
         tracker.log({"a": 1}, step=3)
     """)

@@ -147,7 +147,7 @@ def test_a_file_system_that_turns_read_only_ends_no_training(scripts: Scripts, s
         f"""
         import subprocess
         tracker.log({{"loss": 1.0}}, step=0)
-        tracker.current_run()._file.close()  # a read-only remount needs that nobody writes
+        tracker.current_run()._writer.file.close()  # a read-only remount needs that nobody writes
         subprocess.run(["mount", "-o", "remount,ro", "{small_disk}"], check=True)
         for step in range(1, 100): tracker.log({{"loss": 1.0}}, step=step)
         raise SystemExit(3)

@@ -64,9 +64,9 @@ def test_when_there_is_room_again_logging_goes_on(scripts: Scripts) -> None:
         with open(big, "wb") as file: file.truncate(2**20)
         for step in range(5000): tracker.log({"loss": 1}, step=step)
         worker.drain()
-        assert run._room.is_full
+        assert run._writer.room.is_full
         os.unlink(big)
-        run._full_look_at_s = run._look_at_s = 0  # a minute later
+        run._writer._full_look_at_s = run._writer.look_at_s = 0  # a minute later
         tracker.log({"loss": 1}, step=5000)
         worker.drain()
         tracker.log({"loss": 1}, step=5001)

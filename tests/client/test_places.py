@@ -40,9 +40,9 @@ COUNT = """
     import os, time
     real, calls = os.fsync, []
     os.fsync = lambda fd: (calls.append(time.monotonic()), real(fd))
-    from tracker.client import run
-    run._FLUSH_EVERY_S = 0.05
-    run.is_on_network = lambda folder: {shared}
+    from tracker.client import writer
+    writer._FLUSH_EVERY_S = 0.05
+    writer.is_on_network = lambda folder: {shared}
     tracker.log({{"loss": 1}})
     until_s = time.monotonic() + (20 if {shared} else 0.3)
     while not calls and time.monotonic() < until_s: time.sleep(0.01)

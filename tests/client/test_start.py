@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.client.conftest import Scripts
 
 OF_FEW = {"argparse", "base64", "hashlib", "inspect", "pickle", "signal", "socket", "subprocess", "typing", "urllib"}
-OURS = "api encode exits identity plain preloaded redact room run spool typed worker"
+OURS = "api drops encode exits identity files no_run plain preloaded redact room run said spool typed worker writer"
 
 
 def loaded(scripts: Scripts, code: str, **env: str) -> set[str]:

@@ -9,7 +9,9 @@ import time
 
 from tracker.client import exits, worker
 from tracker.client.identity import slurm_job, whole_number
-from tracker.client.run import NoRun, Run, say_once
+from tracker.client.no_run import NoRun
+from tracker.client.run import Run
+from tracker.client.said import say_once
 from tracker.client.spool import places
 from tracker.client.typed import TYPE_CHECKING
 

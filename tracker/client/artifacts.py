@@ -7,7 +7,7 @@ import os
 import stat
 
 from tracker.client import encode
-from tracker.client.media import Unusable
+from tracker.client.encode import Unusable
 from tracker.client.typed import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import time
 from contextlib import contextmanager, suppress
 
 from tracker.client.artifacts import CHUNK_BYTES, Changed, File
-from tracker.client.media import Unusable
+from tracker.client.encode import Unusable
 from tracker.client.spool import make_private
 from tracker.client.typed import TYPE_CHECKING
 

@@ -38,6 +38,10 @@ MAX_NESTING = 8
 _INT64_LEAST, _INT64_MOST = -(2**63), 2**63 - 1
 
 
+class Unusable(Exception):
+    """What was given cannot be logged; the text tells why and the way out."""
+
+
 def quick_points(metrics: Any, step: Any, time_s: float) -> bytes | None:
     """Encode a plain dictionary of finite Python numbers; None for what `points` must look at."""
     if type(metrics) is not dict or (step is not None and type(step) is not int):

@@ -10,7 +10,8 @@ import os
 import struct
 import zlib
 
-from tracker.client.media import Unusable
+from tracker.client.encode import Unusable
+from tracker.client.files import read_piece
 from tracker.client.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -69,9 +70,7 @@ def _raw(image: Any) -> bytes:
 
 def _read(path: str | os.PathLike[str]) -> bytes:
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO would wait for its writer
-        with open(fd, "rb") as file:
-            raw = file.read(MOST_READ_BYTES + 1)
+        raw = read_piece(path, MOST_READ_BYTES + 1)
     except OSError as problem:
         raise Unusable(f"{os.fspath(path)} cannot be read: {problem.strerror}") from None
     if len(raw) > MOST_READ_BYTES:

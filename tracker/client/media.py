@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 
 from tracker.client import encode
+from tracker.client.encode import Unusable
 from tracker.client.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,10 +16,6 @@ MOST_BINS = 512
 MOST_COLUMNS = 500
 MOST_TABLE_BYTES = 900_000  # of rows in one line
 MOST_CELL_CHARS = 2000
-
-
-class Unusable(Exception):
-    """What was given cannot be stored; the text tells why and the way out."""
 
 
 def histogram(values: Any, bins: Any = 64) -> dict[str, Any]:

@@ -7,9 +7,9 @@ which lets go of Python while it writes. After each slice of 0.2 ms the thread s
 from __future__ import annotations
 
 import os
-import stat
 import time
 
+from tracker.client.files import open_plain
 from tracker.client.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -76,16 +76,3 @@ def read_plain(path: str | bytes, most_bytes: int, pace: Pace, *, follow: bool =
         return b"".join(pieces)
     finally:
         os.close(fd)
-
-
-def open_plain(path: str | bytes, *, follow: bool = True) -> int:
-    """Open a plain file for reading, never waiting for it. Raises OSError when it is something else."""
-    # Looked at before it is opened: opening is all that some devices wait for.
-    status = os.stat(path) if follow else os.lstat(path)
-    if stat.S_ISREG(status.st_mode):
-        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY | (0 if follow else os.O_NOFOLLOW)
-        fd = os.open(path, flags)
-        if stat.S_ISREG(os.fstat(fd).st_mode):
-            return fd
-        os.close(fd)
-    raise OSError("it is no plain file")

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 import os
-import stat
 import time
 
+from tracker.client.files import read_piece
 from tracker.client.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ _TOLD_WITHIN_S = 2.0
 def told(folder: str) -> dict[str, Any]:
     """Return `told.json` of docs/spool.md; empty where there is none, or none that can be read."""
     try:
-        said = json.loads(_piece(f"{folder}/told.json", 0, _TAIL_BYTES))
+        said = json.loads(read_piece(f"{folder}/told.json", _TAIL_BYTES, follow=False))
     except (OSError, ValueError, RecursionError):
         return {}
     return said if isinstance(said, dict) else {}
@@ -58,11 +58,11 @@ def last_step(folder: str, attempt: int, rank: int) -> int | None:
     """Return the step that this rank logged last before this attempt, as far as its files lie here; else None."""
     for path in _newest(folder):
         try:
-            header = next(objects(_piece(path, 0, _HEAD_BYTES).splitlines()), {})
+            header = next(objects(read_piece(path, _HEAD_BYTES, follow=False).splitlines()), {})
             count = header.get("restart_count")
             if header.get("rank", 0) != rank or type(count) is not int or count + 1 >= attempt:
                 continue
-            lines = objects(_piece(path, max(0, os.stat(path).st_size - _TAIL_BYTES), _TAIL_BYTES).splitlines())
+            lines = objects(read_piece(path, _TAIL_BYTES, -_TAIL_BYTES, follow=False).splitlines())
             steps = [line["step"] for line in lines if "metrics" in line and type(line.get("step")) is int]
         except OSError:
             continue
@@ -84,16 +84,6 @@ def _newest(folder: str) -> list[str]:
     except OSError:
         pass
     return [path for _, path in sorted(found, reverse=True)[:_MOST_FILES]]
-
-
-def _piece(path: str, offset: int, most_bytes: int) -> bytes:
-    file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        if not stat.S_ISREG(os.fstat(file).st_mode):
-            raise OSError(f"{path} is no file")
-        return os.pread(file, most_bytes, offset)
-    finally:
-        os.close(file)
 
 
 def objects(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:

@@ -10,7 +10,7 @@ import hashlib
 
 from tracker.client.artifacts import Changed, File
 from tracker.client.copies import place
-from tracker.client.media import Unusable
+from tracker.client.encode import Unusable
 from tracker.client.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:

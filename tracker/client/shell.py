@@ -10,6 +10,7 @@ import sys
 import time
 
 from tracker.client import encode, redact, room
+from tracker.client.encode import Unusable
 from tracker.client.identity import whole_number, writer_header
 from tracker.client.spool import SpoolFile, places
 from tracker.client.typed import TYPE_CHECKING
@@ -23,10 +24,6 @@ EXAMPLES = """examples:
   tracker log --params lr=0.01 optimizer=sgd
   tracker log --tags stage=draft
 """
-
-
-class Unusable(Exception):
-    """What was given cannot be logged; the text tells why."""
 
 
 def main(argv: list[str]) -> int:

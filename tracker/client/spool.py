@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 
 NODE_SPOOL = "/var/spool/tracker"
 _LOCAL_FOLDER = re.compile(r"local\.[0-9a-f]{32}\Z")
-_JOB_FOLDER = re.compile(r"(?:local\.[0-9a-f]{32}|[A-Za-z0-9_-]{1,64}\.[0-9]{1,19})\Z")
-
-
+JOB_FOLDER = re.compile(r"(?:local\.[0-9a-f]{32}|[A-Za-z0-9_-]{1,64}\.[1-9][0-9]{0,17})\Z")
 _WRITER_MOST_CHARS = 64
 _FD_LEAST = 512
 _LOCAL_KINDS = frozenset(
@@ -87,7 +85,7 @@ def home(env: Mapping[str, str]) -> str:
 def _is_of_another_job(folder: str, job: Job | None, env: Mapping[str, str]) -> bool:
     # sbatch hands the submitter's environment on, so a job submitted from a run inherits the folder of that run.
     base = os.path.basename(folder.rstrip("/"))
-    if job is None or not _JOB_FOLDER.match(base):
+    if job is None or not JOB_FOLDER.match(base):
         return False
     het_ids = [value for name, value in env.items() if name.startswith("SLURM_JOB_ID_HET_GROUP_")]
     ids = [str(job.job_id), env.get("SLURM_HET_JOB_ID", ""), *het_ids]

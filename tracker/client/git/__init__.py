@@ -25,7 +25,9 @@ def describe(folders: list[str], pace: Pace, most_diff_bytes: int = MOST_DIFF_BY
         try:
             repository = find(folder, pace)
         except (OSError, ValueError) as problem:  # a path that git's files name may have a NUL
-            return {"notes": [f"the repository of {folder} cannot be read: {problem}"]}
+            return {
+                "notes": [f"the repository of {folder} cannot be read: {getattr(problem, 'strerror', None) or problem}"]
+            }
         if repository:
             return _described(repository, pace, most_diff_bytes)
     return None

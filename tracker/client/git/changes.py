@@ -19,11 +19,12 @@ try:
 except ImportError:
     from hashlib import sha1
 
+from tracker.client.files import open_plain
 from tracker.client.git.index import Entry, Index
 from tracker.client.git.objects import Objects, Unreadable, tree_entries
 from tracker.client.git.patch import MISSING, Version, written
 from tracker.client.git.repository import Repository, find
-from tracker.client.pace import OutOfTime, Pace, open_plain, read_plain
+from tracker.client.pace import OutOfTime, Pace, read_plain
 
 MOST_INDEX_BYTES = 1 << 24
 MOST_FILES = 20_000

@@ -7,7 +7,8 @@ import struct
 import zlib
 from contextlib import suppress
 
-from tracker.client.pace import Pace, open_plain, read_plain
+from tracker.client.files import open_plain
+from tracker.client.pace import Pace, read_plain
 from tracker.client.typed import NamedTuple
 
 MOST_PACKS = 64
