@@ -367,16 +367,13 @@ def absorb(session: Session, twins: Sequence[tuple[Run, Run]]) -> None:
 def _absorb(session: Session, into: dict[str, str]) -> None:
     results.forget(session, [*into, *into.values()])
     for child in _CHILDREN:
-        if child is not HookEvent:
-            # Pieces of one stream belong together: they are taken from one side as a whole.
-            others = ("run_id", "number") if child is LogPiece else ("run_id",)
-            newer: Any = aliased(child)
-            key = [column.name for column in child.__table__.primary_key if column.name not in others]
-            same = [getattr(newer, name) == getattr(child, name) for name in key]
-            taken = exists().where(newer.run_id.in_(list(into)), case(into, value=newer.run_id) == child.run_id, *same)
-            session.execute(
-                delete(child).where(child.run_id.in_(list(into.values())), taken), execution_options=_UNSEEN
-            )
+        # Pieces of one stream belong together: they are taken from one side as a whole.
+        others = ("run_id", "number") if child is LogPiece else ("run_id",)
+        newer: Any = aliased(child)
+        key = [column.name for column in child.__table__.primary_key if column.name not in others]
+        same = [getattr(newer, name) == getattr(child, name) for name in key]
+        taken = exists().where(newer.run_id.in_(list(into)), case(into, value=newer.run_id) == child.run_id, *same)
+        session.execute(delete(child).where(child.run_id.in_(list(into.values())), taken), execution_options=_UNSEEN)
         move = update(child).where(child.run_id.in_(list(into))).values(run_id=case(into, value=child.run_id))
         session.execute(move, execution_options=_UNSEEN)
     begun = update(Run).where(Run.parent_id.in_(list(into))).values(parent_id=case(into, value=Run.parent_id))

@@ -15,7 +15,6 @@ from sqlalchemy import (
     MetaData,
     String,
     Text,
-    UniqueConstraint,
     text,
     types,
 )
@@ -407,13 +406,12 @@ class HookEvent(Table):
     """A hook's event that was applied, so that a repetition changes nothing."""
 
     __tablename__ = "hook_events"
-    __table_args__ = (UniqueConstraint("cluster", "node", "name", "happened_at"),)
-    id: Mapped[int] = mapped_column(BigInteger().with_variant(types.Integer(), "sqlite"), primary_key=True)
-    cluster: Mapped[str] = mapped_column(Text)
-    node: Mapped[str] = mapped_column(Text)
-    name: Mapped[str] = mapped_column(Text)
-    happened_at: Mapped[datetime]
-    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), index=True)
+    __table_args__ = (Index("ix_hook_events_event", "cluster", "node", "name", "happened_at"),)
+    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
+    cluster: Mapped[str] = mapped_column(Text, primary_key=True)
+    node: Mapped[str] = mapped_column(Text, primary_key=True)
+    name: Mapped[str] = mapped_column(Text, primary_key=True)
+    happened_at: Mapped[datetime] = mapped_column(primary_key=True)
 
 
 class Cluster(Table):
