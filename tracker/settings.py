@@ -75,6 +75,9 @@ class Settings:
     rate_limit_storage: str = _setting(
         "", "Where requests are counted for all processes and servers together, such as `redis://host:6379/0`."
     )
+    stream_clients: int = _setting(
+        200, "Streams of events (`/api/v1/stream`) that one process feeds; they take no thread.", least=0
+    )
     cors_origins: str = _setting(
         "", "Sites whose pages may read the API with a token, such as `https://lab.example.org`; separated by spaces."
     )

@@ -41,7 +41,7 @@ def create_app(settings: Settings, db: Database | None = None) -> Flask:
     problems.install(app)
     auth.install(app)
     limits.install(app, settings)
-    api.install(app)
+    api.install(app, settings, app.extensions["tracker.database"])
     pages.install(app)
     app.register_blueprint(health.health)
     return app

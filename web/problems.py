@@ -16,6 +16,7 @@ from web.logs import request_id
 
 log = logging.getLogger("tracker.problems")
 
+RETRY_AFTER_S = 5
 _CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large", 429: "too_many_requests"}
 _SENTENCES = {
     404: "There is nothing at this address.",
@@ -56,7 +57,10 @@ def install(app: Flask) -> None:
 
 
 def _explained(problem: TrackerError) -> ResponseReturnValue:
-    return answer(problem.status, problem.code, str(problem))
+    answered = answer(problem.status, problem.code, str(problem))
+    if problem.status == 503:
+        answered.headers["Retry-After"] = str(RETRY_AFTER_S)
+    return answered
 
 
 def _of_http(problem: HTTPException) -> ResponseReturnValue:

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from tracker.errors import BadInput, DatabaseUnavailable
 from tracker.store import levels
 from tracker.store.engine import BUSY_TIMEOUT_S, explained, is_outage, make_engine
+from tracker.store.notices import Listener, Teller
 from tracker.store.replica import Replica
 
 __all__ = ["Database", "Session", "is_outage"]
@@ -30,6 +31,7 @@ class Database:
         self.url = url
         self.engine = make_engine(url)
         self._one_writer = threading.Lock()
+        self._teller = Teller(self.engine) if self.is_postgresql else None
         self._writing = self.engine.execution_options(tracker_write=True)
         # PostgreSQL would show each statement of a reader another moment.
         at_one_moment: dict[str, Any] = {"isolation_level": "REPEATABLE READ"} if self.is_postgresql else {}
@@ -89,6 +91,12 @@ class Database:
         """A session whose changes are stored together at the end, or not at all."""
         with self._turn(), explained(), Session(self._writing, expire_on_commit=False) as session, session.begin():
             yield session
+        if self._teller:
+            self._teller.tell()
+
+    def listen(self) -> Listener | None:
+        """A connection that hears of what is written; None on SQLite. Raises DatabaseUnavailable."""
+        return Listener(self.engine) if self.is_postgresql else None
 
     @contextmanager
     def _turn(self) -> Iterator[None]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from flask import Blueprint, Flask
 
+from tracker.settings import Settings
+from tracker.store.database import Database
 from web.api import (
     artifacts,
     captures,
@@ -19,16 +21,18 @@ from web.api import (
     run_changes,
     runs,
     series,
+    stream,
 )
 
 
-def install(app: Flask) -> None:
+def install(app: Flask, settings: Settings, db: Database) -> None:
     """Put the API into the application."""
+    stream.install(app, settings, db)
     api = Blueprint("api", __name__, url_prefix="/api/v1")
     of_runs = (
         runs.runs, groups.groups, run_changes.run_changes, many_runs.many_runs, points.points, series.series,
         output.output, artifacts.artifacts, captures.captures, media.media,
     )  # fmt: skip
-    for part in (experiments.experiments, *of_runs, cluster.cluster, ingest.ingest, openapi.openapi):
+    for part in (experiments.experiments, *of_runs, cluster.cluster, ingest.ingest, openapi.openapi, stream.stream):
         api.register_blueprint(part)
     app.register_blueprint(api)

@@ -1,0 +1,1 @@
+"""Server-sent events: one thread a process looks for changes and feeds any number of clients."""
