@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from datetime import datetime, timedelta, timezone
 
@@ -14,7 +15,7 @@ from tests.web import samples
 from tracker.actions.prune import Pruned, prune
 from tracker.errors import NotFound
 from tracker.settings import Settings
-from tracker.store import charts, retention, runs
+from tracker.store import charts, integrity, retention, runs
 from tracker.store.database import Database
 from tracker.store.retention import Rule
 from tracker.store.tables import Batch, Run, Segment, Summary
@@ -79,8 +80,42 @@ def test_points_are_dropped_and_summaries_stay(db: Database) -> None:
         assert one_seen(session, runs.get(session, ADMIN, running.id)) == before[running.id]
         run = runs.get(session, ADMIN, old.id)
         assert (run.points_kept, len(run.summary), {one.count for one in run.summary}) == ("none", 6, {100, 50})
+        with pytest.raises(NotFound, match="not kept any more; its summaries are"):
+            charts.read(session, old.id, "loss")
     assert counts(db, old.id)["segments"] + counts(db, old.id)["batches"] == 0
     assert pruned(db, drop_points_after_days=50) == Pruned()
+
+
+def test_points_are_thinned_to_what_a_chart_shows_and_keep_their_extremes(db: Database) -> None:
+    with db.write() as session:
+        old = samples.add_run(session, experiment="old", state="COMPLETED", took_s=60)
+        values = [math.sin(step / 3000) for step in range(150_000)]
+        values[77_777], values[123_456] = 50.0, -60.0
+        samples.log(session, old, "long", values, rank=1)
+        samples.log(session, old, "middle", values[76_000:78_500])
+        samples.log(session, old, "short", values[:900])
+        running = samples.add_run(session, experiment="old")
+        samples.log(session, running, "long", values[:2000])
+        summaries = {one.metric: (one.count, one.min, one.max) for one in runs.get(session, ADMIN, old.id).summary}
+    told = pruned(db, dry_run=True, thin_points_after_days=30, drop_points_after_days=365)
+    assert told == Pruned(thinned_runs=1, points=153_400)
+    assert pruned(db, thin_points_after_days=30, drop_points_after_days=365) == told
+    with db.read() as session:
+        run = runs.get(session, ADMIN, old.id)
+        assert run.points_kept == "thinned"
+        assert {one.metric: (one.count, one.min, one.max) for one in run.summary} == summaries
+        for metric, count in (("long", 150_000), ("middle", 2500)):
+            curve = charts.read(session, old.id, metric, rank="all", max_points=100_000).curve
+            assert 900 < len(curve) <= 1000
+            assert (curve.x[0], curve.x[-1]) == (0, count - 1)
+            assert (curve.y.max(), 50.0) == (50.0, curve.y[curve.x == (77_777 if count > 2500 else 1777)].max())
+        assert charts.read(session, old.id, "long", rank=1, max_points=100_000).curve.y.min() == -60.0
+        assert len(charts.read(session, old.id, "short", max_points=100_000).curve) == 900
+        assert len(charts.read(session, running.id, "long", max_points=100_000).curve) == 2000
+    assert pruned(db, thin_points_after_days=30) == Pruned()
+    assert pruned(db, drop_points_after_days=30).dropped_runs == 1
+    found = list(integrity.check(db, None, lambda _what, _done: None))
+    assert [one.problems for one in found] == [[]] * len(found)
 
 
 def test_an_experiment_may_drop_what_others_keep(db: Database) -> None:

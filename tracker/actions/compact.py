@@ -27,6 +27,13 @@ def compact_quiet(db: Database, now: datetime, is_over: Callable[[], bool] = lam
     return _compact(db, left_behind, is_over)
 
 
+def compact_run(db: Database, run_id: str) -> None:
+    """Compact all that waits of a run."""
+    with db.read() as session:
+        waiting = compaction.of_run(session, run_id)
+    _compact(db, waiting, lambda: False)
+
+
 def _compact(db: Database, writers: list[tuple[str, str]], is_over: Callable[[], bool]) -> int:
     """One by one, each in transactions of its own; in any order, so that servers do not wait for each other."""
     random.shuffle(writers)

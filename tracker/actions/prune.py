@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
+from tracker.actions.compact import compact_run
 from tracker.settings import Settings
 from tracker.store import retention
 from tracker.store.database import Database, Session
 from tracker.store.tables import Batch, Segment, Table
 
 RUNS_A_LOOK = 100
+SERIES_A_LOOK = 1000
 Report = Callable[[str, int], None]
 _Find = Callable[[Session, int, str], list[str]]
 
@@ -42,12 +44,17 @@ def prune(db: Database, settings: Settings, now: datetime, *, dry_run: bool, rep
     for run_id in _each(db, lambda session, limit, after: retention.deleted(session, before, limit, after), done):
         done.purged_runs += dry_run or purge(run_id)
         report("purged", done.purged_runs)
-    days = settings.drop_points_after_days
+    days = retention.Rule("", settings.thin_points_after_days, settings.drop_points_after_days)
     for run_id in _each(db, lambda session, limit, after: retention.to_drop(session, days, now, limit, after), done):
         if not dry_run:
             _drop(db, run_id)
         done.dropped_runs += 1
         report("dropped", done.dropped_runs)
+    for run_id in _each(db, lambda session, limit, after: retention.to_thin(session, days, now, limit, after), done):
+        if not dry_run:
+            _thin(db, run_id)
+        done.thinned_runs += 1
+        report("thinned", done.thinned_runs)
     return done
 
 
@@ -74,6 +81,20 @@ def _drop(db: Database, run_id: str) -> None:
     _clear(db, run_id, [Batch, Segment])
     with db.write() as session:
         retention.keep(session, run_id, retention.NONE)
+
+
+def _thin(db: Database, run_id: str) -> None:
+    compact_run(db, run_id)
+    while True:
+        with db.read() as session:
+            longer = retention.longer_series(session, run_id, retention.THINNED_TO, SERIES_A_LOOK)
+        for metric, writer in longer:
+            with db.write() as session:
+                retention.thin_series(session, run_id, metric, writer)
+        if len(longer) < SERIES_A_LOOK:
+            break
+    with db.write() as session:
+        retention.keep(session, run_id, retention.THINNED)
 
 
 def _clear(db: Database, run_id: str, tables: list[type[Table]]) -> None:

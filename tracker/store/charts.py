@@ -12,13 +12,16 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from tracker.errors import NotFound
 from tracker.store import batches, segments, views, writers
 from tracker.store.curves import Curve, Mean, ordered
 from tracker.store.points import Points
+from tracker.store.retention import NONE
 from tracker.store.segments import Piece
+from tracker.store.tables import Run
 from tracker.store.views import EVERYWHERE, View, Window
 from tracker.store.voices import resumed_at, voices
 
@@ -89,6 +92,8 @@ def read(session: Session, run_id: str, metric: str, **asked: Any) -> Chart:
     """A metric of a run; `asked` as in `Asked`. Raises NotFound."""
     found = read_many(session, [run_id], [metric], Asked(**asked))
     if not found:
+        if session.scalar(select(Run.points_kept).where(Run.id == run_id)) == NONE:
+            raise NotFound("The points of this run are not kept any more; its summaries are.")
         rank = asked.get("rank")
         whose = f" by rank {rank}" if isinstance(rank, int) else ""
         raise NotFound(f"This run has no metric `{metric[:80]}`{whose}.")

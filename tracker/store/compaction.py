@@ -30,6 +30,12 @@ def left_behind(session: Session, before: datetime) -> list[tuple[str, str]]:
     return [(run_id, writer) for run_id, writer in session.execute(query.distinct())]
 
 
+def of_run(session: Session, run_id: str) -> list[tuple[str, str]]:
+    """Run and name of the writers of a run of whom batches wait."""
+    query = select(Batch.run_id, Batch.writer).where(Batch.run_id == run_id)
+    return [(run_id, writer) for run_id, writer in session.execute(query.distinct())]
+
+
 def compact(session: Session, run_id: str, writer: str) -> bool:
     """Make segments of a writer's batches, of as many as may be in memory; answer whether there may be more.
 

@@ -16,10 +16,13 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from tracker.errors import NotFound
 from tracker.states import FINAL_STATES
+from tracker.store import segments
 from tracker.store.tables import Batch, Experiment, Run, Segment, Summary, Table
 
 ALL, THINNED, NONE = "all", "thinned", "none"
 """Which of the points that its summaries count are kept of a run."""
+THINNED_TO = 1000
+"""Points that stay of each writer's series: as many as a chart shows."""
 ROWS_AT_ONCE = 500
 """Rows that one transaction removes."""
 _DAY_US = 86_400_000_000
@@ -57,15 +60,19 @@ def deleted(session: Session, before: datetime, limit: int, after: str = "") -> 
     return list(session.scalars(select(Run.id).where(*gone, Run.id > after).order_by(Run.id).limit(limit)))
 
 
-def to_thin(session: Session, default_days: int, now: datetime, limit: int, after: str = "") -> list[str]:
-    """Runs that have all their points and whose time to be thinned has come, by id; those after `after`."""
-    ripe = _ripe(Experiment.thin_after_days, default_days, now)
-    return list(session.scalars(_page(limit, after).where(ripe, Run.points_kept == ALL)))
+def to_thin(session: Session, days: Rule, now: datetime, limit: int, after: str = "") -> list[str]:
+    """Runs that have all their points and whose time to be thinned has come, by id; those after `after`.
+
+    `days` are those of experiments that say nothing themselves. What is to be dropped is not thinned before.
+    """
+    ripe = _ripe(Experiment.thin_after_days, days.thin_points_after_days, now)
+    over = _ripe(Experiment.drop_points_after_days, days.drop_points_after_days, now)
+    return list(session.scalars(_page(limit, after).where(ripe, ~over, Run.points_kept == ALL)))
 
 
-def to_drop(session: Session, default_days: int, now: datetime, limit: int, after: str = "") -> list[str]:
+def to_drop(session: Session, days: Rule, now: datetime, limit: int, after: str = "") -> list[str]:
     """Runs that have points whose time to be dropped has come, by id; those after `after`."""
-    ripe = _ripe(Experiment.drop_points_after_days, default_days, now)
+    ripe = _ripe(Experiment.drop_points_after_days, days.drop_points_after_days, now)
     return list(session.scalars(_page(limit, after).where(ripe, Run.points_kept != NONE)))
 
 
@@ -75,8 +82,8 @@ def _page(limit: int, after: str) -> Select[str]:
     return query.order_by(Run.id).limit(limit)
 
 
-def _ripe(own_days: InstrumentedAttribute[int | None], default_days: int, now: datetime) -> ColumnElement[bool]:
-    days = func.coalesce(own_days, default_days)
+def _ripe(own_days: InstrumentedAttribute[int | None], default_days: int | None, now: datetime) -> ColumnElement[bool]:
+    days = func.coalesce(own_days, default_days or 0)
     now_us = round(now.timestamp() * 1_000_000)
     return (days > 0) & (type_coerce(Run.ended_at, BigInteger) < now_us - days * _DAY_US)
 
@@ -93,6 +100,19 @@ def drop_some(session: Session, run_id: str, table: type[Table]) -> int:
     some = select(*key).where(table.run_id == run_id).limit(ROWS_AT_ONCE)  # type: ignore[attr-defined]
     gone = session.execute(delete(table).where(tuple_(*key).in_(some)), execution_options=_UNSEEN)
     return int(gone.rowcount)  # type: ignore[attr-defined]
+
+
+def longer_series(session: Session, run_id: str, most: int, limit: int) -> list[tuple[str, str]]:
+    """Metric and writer of series of a run that have more than so many points, which segments keep."""
+    query = select(Segment.metric, Segment.writer).where(Segment.run_id == run_id)
+    longer = query.group_by(Segment.metric, Segment.writer).having(func.sum(Segment.count) > most)
+    return [(metric, writer) for metric, writer in session.execute(longer.limit(limit))]
+
+
+def thin_series(session: Session, run_id: str, metric: str, writer: str) -> None:
+    """Keep THINNED_TO points of a series; the run is locked, so that whoever else works on it comes before or after."""
+    session.execute(select(Run.id).where(Run.id == run_id).with_for_update())
+    segments.thin(session, run_id, metric, writer, THINNED_TO)
 
 
 def tables_of_runs() -> Iterator[type[Table]]:

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 
 from tracker.store.points import Ints, Points
 from tracker.store.tables import Segment
-from tracker.store.thinning import of_blocks
+from tracker.store.thinning import extremes, of_blocks
 
 SEGMENT_POINTS = 65_536
 EXACT, FINE, COARSE = 1, 256, 8192
@@ -146,6 +146,19 @@ def extend(session: Session, run_id: str, writer: str, columns: Mapping[str, Poi
             remove = delete(Segment).where(_are(keys[at : at + _KEYS_A_STATEMENT]))
             session.execute(remove, execution_options={"synchronize_session": False})
         session.execute(insert(Segment), rows)
+
+
+def thin(session: Session, run_id: str, metric: str, writer: str, most: int) -> None:
+    """Keep at most so many points of a writer's series: its ends, and the least and greatest of equal parts of it."""
+    pieces = [piece for piece in index(session, [run_id], [metric]) if piece.writer == writer]
+    count = sum(piece.count for piece in pieces)
+    read(session, {EXACT if count <= most * FINE // 2 else FINE: pieces})
+    points = Points.joined([piece.points for piece in pieces if piece.points is not None])
+    for at in range(0, len(pieces), _KEYS_A_STATEMENT):
+        keys = [(run_id, metric, writer, piece.start) for piece in pieces[at : at + _KEYS_A_STATEMENT]]
+        session.execute(delete(Segment).where(_are(keys)), execution_options={"synchronize_session": False})
+    kept = points[extremes(points.values, most)]
+    session.execute(insert(Segment), list(_rows(run_id, metric, writer, 0, kept)))
 
 
 _Held = list[tuple[int, int]]  # segments of a series, in order: start and count
