@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from tests.client.conftest import Scripts
 
-OF_FEW = {"argparse", "base64", "hashlib", "inspect", "pickle", "signal", "socket", "subprocess", "typing", "urllib"}
+OF_FEW = {
+    "argparse",
+    "base64",
+    "hashlib",
+    "heapq",
+    "inspect",
+    "pickle",
+    "signal",
+    "socket",
+    "subprocess",
+    "typing",
+    "urllib",
+}
 OURS = "api drops encode exits identity files no_run plain preloaded redact room run said spool typed worker writer"
 
 

@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 import threading
 import time
-from queue import Empty, SimpleQueue
 
 from tracker.client.typed import TYPE_CHECKING, NamedTuple
+
+try:
+    from _queue import Empty, SimpleQueue  # `queue` makes four more classes and loads `heapq`
+except ImportError:
+    from queue import Empty, SimpleQueue
 
 if TYPE_CHECKING:
     from typing import Any, Callable

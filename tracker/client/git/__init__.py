@@ -25,9 +25,8 @@ def describe(folders: list[str], pace: Pace, most_diff_bytes: int = MOST_DIFF_BY
         try:
             repository = find(folder, pace)
         except (OSError, ValueError) as problem:  # a path that git's files name may have a NUL
-            return {
-                "notes": [f"the repository of {folder} cannot be read: {getattr(problem, 'strerror', None) or problem}"]
-            }
+            reason = getattr(problem, "strerror", None) or problem
+            return {"notes": [f"the repository of {folder} cannot be read: {reason}"]}
         if repository:
             return _described(repository, pace, most_diff_bytes)
     return None
