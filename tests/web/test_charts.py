@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 
 from playwright.sync_api import Locator, Page, expect
@@ -127,3 +128,38 @@ def test_more_lines_than_a_chart_can_have_are_told(server: Server, visit: Visit)
     page = visit(server).open(f"/runs/{run.id}?rank=all")
     card = _drawn(page, "loss", 2, "rank=all")
     expect(card.locator(".left-out")).to_have_text("lines not drawn6")
+
+
+def test_bytes_are_told_in_units_of_people(server: Server, visit: Visit) -> None:
+    with server.database.write() as session:
+        run = samples.add_run(session)
+        samples.log(session, run, "system/memory_bytes", [512.0 * 2**20, 1.5 * 2**30])
+        samples.log(session, run, "io_bytes_per_s", [0.0, 2048.0])
+    page = visit(server).open(f"/runs/{run.id}")
+    for metric, last, least, read in (
+        ("system/memory_bytes", "1.5 GiB", "512 MiB", r": 512 MiB$"),
+        ("io_bytes_per_s", "2 KiB/s", "0 B/s", r"^step 0: 0 B/s$"),
+    ):
+        card = _card(page, metric)
+        expect(card.locator(".last")).to_have_text(last)
+        expect(card.locator(".range")).to_contain_text(f"min{least}max{last}")
+        card.locator(".u-over").hover(position={"x": 3, "y": 60})
+        expect(card.locator(".readout")).to_have_text(re.compile(read))
+
+
+def test_the_mean_of_all_ranks_is_not_asked_for_at_each_point(server: Server, visit: Visit) -> None:
+    with server.database.write() as session:
+        run = samples.add_run(session, state="RUNNING")
+        for rank in (0, 1):
+            samples.log(session, run, "loss", [3.0], rank=rank)
+    page = visit(server).open(f"/runs/{run.id}?rank=mean")
+    _drawn(page, "loss", 1, "rank=mean")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if "/series?" in request.url else None)
+    began_s = time.monotonic()
+    for step in range(1, 5):
+        with server.database.write() as session:
+            samples.log(session, run, "loss", [2.0], first_step=step)
+        expect(_card(page, "loss")).to_have_attribute("data-count", str(step + 2))
+    assert len(asked) <= 1 + (time.monotonic() - began_s) / 4
+    _drawn(page, "loss", 5, "rank=mean")

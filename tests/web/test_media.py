@@ -267,11 +267,11 @@ def test_artifacts_say_where_they_lie_and_what_is_known(server: Server, visit: V
     card = page.get_by_role("region", name="Artifacts")
     item = {name: card.get_by_role("listitem").filter(has_text=f"{name}.pt") for name in ("last", "best", "huge")}
     expect(item["last"]).to_contain_text("/scratch/alice/last.pt")
-    expect(item["last"]).to_contain_text("123 MB")
+    expect(item["last"]).to_contain_text("118 MiB")
     expect(item["last"]).to_contain_text("sha256 ababababab")
     expect(item["last"]).to_contain_text("in place")
     expect(item["best"]).to_contain_text("copied to s3://bucket/team")
-    expect(item["huge"]).to_contain_text("105 GB")
+    expect(item["huge"]).to_contain_text("97.7 GiB")
     expect(item["huge"]).to_contain_text("digest not computed yet")
     expect(card).to_contain_text("12 files")
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])

@@ -214,8 +214,8 @@ def test_what_is_missing_in_an_output_is_told_at_its_place(server: Server, visit
             logs.store(session, run, "stdout", sent, now=samples.moment(), keep_bytes=10_000)
     for wishes in ({}, {"java_script_enabled": False}):
         page = visit(server, **wishes).open(f"/runs/{run.id}")
-        expect(page.locator("#log-stdout .mark")).to_have_text(["5 MB left out", "the file was written anew"])
-        expect(page.locator("#log-stdout")).to_contain_text("It was printed too fast: 5 MB of it were left out.")
+        expect(page.locator("#log-stdout .mark")).to_have_text(["4.77 MiB left out", "the file was written anew"])
+        expect(page.locator("#log-stdout")).to_contain_text("It was printed too fast: 4.77 MiB of it were left out.")
 
 
 def test_a_list_can_be_narrowed_and_sent_to_a_colleague(server: Server, visit: Visit) -> None:

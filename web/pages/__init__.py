@@ -12,8 +12,8 @@ from web.pages import captures, cluster, experiments, home, run, runs, words
 _FILTERS = (
     captures.command_line, captures.diff_lines,
     text.shorten, text.coloured, words.anchor, words.byte_size, words.duration, words.exact, words.explain,
-    words.gpu_types, words.host_gpus, words.iso, words.job, words.key_metrics, words.mark, words.mean, words.moment,
-    words.number, words.size, words.spent, words.state_word, words.title,
+    words.figure, words.gpu_types, words.host_gpus, words.iso, words.job, words.key_metrics, words.mark, words.mean,
+    words.moment, words.number, words.size, words.spent, words.state_word, words.title,
 )  # fmt: skip
 
 

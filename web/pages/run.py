@@ -15,7 +15,7 @@ from web.context import db, viewer
 from web.pages import live
 from web.pages.things import things
 from web.pages.view import View
-from web.pages.words import MACHINE
+from web.pages.words import HARDWARE
 
 run = Blueprint("run", __name__)
 
@@ -64,5 +64,5 @@ def _is_settled(found: Run, output: list[Log]) -> bool:
 
 def _groups(found: Run) -> dict[str, list[Summary]]:
     """The metrics, those that the script logged apart from those of the machine."""
-    machine = [one for one in found.summary if one.metric.startswith(MACHINE)]
+    machine = [one for one in found.summary if one.metric.startswith(HARDWARE)]
     return {"own": [one for one in found.summary if one not in machine], "machine": machine}

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from tracker.states import LIVE_STATES
 from tracker.store.tables import Attempt, LogPiece, Run, Summary
 
-MACHINE = "system/"
+HARDWARE = "system/"  # begins the names of what agents measure
 """How the names of metrics begin that tell of the machine."""
 
 _PENDING_REASONS = {
@@ -157,14 +157,24 @@ def size(count: int) -> str:
     return f"{count:,}".replace(",", "\u202f")
 
 
-def byte_size(count: int) -> str:
-    """A number of bytes as people say it, such as `1.5 GB`: thousands of thousands, as disks are sold."""
+def byte_size(count: float) -> str:
+    """A number of bytes as people say it, such as `1.5 GiB`."""
     size = float(count)
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if size < 999.5 or unit == "TB":
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if abs(size) < 1023.5 or unit == "TiB":
             break
-        size /= 1000
-    return f"{size:.3g} {unit}" if size < 1000 else f"{size:.0f} {unit}"
+        size /= 1024
+    return f"{size:.3g} {unit}" if abs(size) < 999.5 else f"{size:.0f} {unit}"
+
+
+def figure(value: float | None, metric: str) -> str:
+    """A value of a metric, in the unit that the end of the metric's name tells."""
+    if value is not None and math.isfinite(value):
+        if metric.endswith("_bytes"):
+            return byte_size(value)
+        if metric.endswith("_bytes_per_s"):
+            return f"{byte_size(value)}/s"
+    return number(value)
 
 
 def mark(piece: LogPiece) -> str:
@@ -182,7 +192,7 @@ def mean(summary: Summary) -> float | None:
 
 def key_metrics(run: Run, count: int = 3) -> list[Summary]:
     """The metrics to show where there is room for few: the script's own before those of the machine."""
-    return sorted(run.summary, key=lambda one: (one.metric.startswith(MACHINE), one.metric))[:count]
+    return sorted(run.summary, key=lambda one: (one.metric.startswith(HARDWARE), one.metric))[:count]
 
 
 def host_gpus(attempt: Attempt) -> list[tuple[str, str]]:

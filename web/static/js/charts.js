@@ -2,9 +2,12 @@
 import { HEIGHT, Drawing } from "./drawing.js";
 
 const AT_ONCE = 4;
+const MEAN_EVERY_MS = 4000; // the mean of all ranks costs the server a read of each of them
+const REST = 10; // times as long as an answer took passes until it is asked for again,
+const LONGEST_REST_MS = 30000; // and no longer
 
 const part = document.getElementById("live");
-const charts = new Map(); // element → { drawing, drawn, from, seen, asking }
+const charts = new Map(); // element → { drawing, drawn, from, seen, asking, restsUntil }
 
 const inView = new IntersectionObserver((entries) => {
   for (const entry of entries) if (charts.has(entry.target)) charts.get(entry.target).seen = entry.isIntersecting;
@@ -19,7 +22,7 @@ function follow() {
   for (const element of charts.keys()) if (!element.isConnected) forget(element);
   for (const element of part.querySelectorAll(".chart")) {
     if (charts.has(element)) continue;
-    charts.set(element, { drawing: null, drawn: -1, from: "", seen: false, asking: false });
+    charts.set(element, { drawing: null, drawn: -1, from: "", seen: false, asking: false, restsUntil: 0 });
     inView.observe(element);
     resized.observe(element.querySelector(".plot"));
   }
@@ -37,7 +40,8 @@ function refresh() {
   for (const [element, chart] of charts) {
     if (free <= 0) return;
     const isFresh = chart.drawn === Number(element.dataset.count) && chart.from === element.dataset.series;
-    if (!chart.seen || chart.asking || isFresh) continue;
+    const isAtRest = chart.from === element.dataset.series && performance.now() < chart.restsUntil;
+    if (!chart.seen || chart.asking || isFresh || isAtRest) continue;
     free -= 1;
     chart.asking = true;
     load(element, chart).finally(() => { chart.asking = false; refresh(); });
@@ -48,6 +52,7 @@ async function load(element, chart) {
   const wanted = Number(element.dataset.count);
   const from = element.dataset.series;
   const place = element.querySelector(".plot");
+  const asked = performance.now();
   try {
     const answer = await fetch(from, { signal: AbortSignal.timeout(20000) });
     if (answer.status === 404) return nothing(element, chart, wanted, from);
@@ -56,10 +61,17 @@ async function load(element, chart) {
     const overTime = new URL(from, location.href).searchParams.get("x") === "time";
     chart.drawing = Drawing.of(place, chart.drawing, series, overTime);
     tell(element, chart, { drawn: wanted, from }, series);
+    rest(chart, Math.max(series.ranks > 1 ? MEAN_EVERY_MS : 0, REST * (performance.now() - asked)));
   } catch {
     if (!chart.drawing) place.innerHTML = '<p class="trouble">This chart could not be loaded.</p>';
     await new Promise((resolve) => setTimeout(resolve, 3000));
   }
+}
+
+function rest(chart, wish) {
+  const length = Math.min(wish, LONGEST_REST_MS);
+  chart.restsUntil = performance.now() + length;
+  setTimeout(refresh, length + 1);
 }
 
 function nothing(element, chart, drawn, from) {
@@ -84,7 +96,7 @@ function count(place, number) {
 function repaint() {
   for (const chart of charts.values()) {
     chart.drawing?.plot.destroy();
-    Object.assign(chart, { drawing: null, drawn: -1 });
+    Object.assign(chart, { drawing: null, drawn: -1, restsUntil: 0 });
   }
   refresh();
 }

@@ -1,5 +1,6 @@
 // How a series is drawn: one line, a line for each rank, node or attempt, or a mean with its range.
 import uPlot from "../vendor/uPlot.esm.js";
+import { unitOf } from "./units.js";
 
 export const HEIGHT = 176;
 const DOTS_UP_TO = 60;
@@ -12,15 +13,15 @@ const cursors = uPlot.sync("run");
 export class Drawing {
   static of(place, old, series, overTime) {
     const lines = linesOf(series);
-    const look = JSON.stringify([overTime, lines.map((line) => [line.name, line.isEarlier, Boolean(line.low)])]);
+    const look = JSON.stringify([series.metric, overTime, lines.map((line) => [line.name, line.isEarlier, Boolean(line.low)])]);
     if (old?.look === look) return old.take(lines);
     const zoom = old?.zoomed && old.overTime === overTime ? { ...old.plot.scales.x } : null;
     old?.plot.destroy();
-    return new Drawing(place, lines, overTime, look, zoom);
+    return new Drawing(place, lines, unitOf(series.metric), overTime, look, zoom);
   }
 
-  constructor(place, lines, overTime, look, zoom) {
-    Object.assign(this, { lines, overTime, look, zoomed: Boolean(zoom), marks: marksOf(lines) });
+  constructor(place, lines, unit, overTime, look, zoom) {
+    Object.assign(this, { lines, unit, overTime, look, zoomed: Boolean(zoom), marks: marksOf(lines) });
     place.replaceChildren();
     this.readout = document.createElement("div");
     this.readout.className = "readout";
@@ -61,7 +62,10 @@ export class Drawing {
       },
       axes: [
         { ...axis, size: this.overTime ? 38 : 26, gap: 4 },  // times have a second line for the day
-        { ...axis, size: (plot, values) => 18 + 6.5 * Math.max(3, ...(values ?? []).map((value) => value?.length ?? 0)), gap: 5, values: (plot, ticks) => ticks.map(brief) },
+        {
+          ...axis, gap: 5, values: (plot, ticks) => ticks.map(this.unit.brief), ...(this.unit.steps && { incrs: this.unit.steps }),
+          size: (plot, values) => 18 + 6.5 * Math.max(3, ...(values ?? []).map((value) => value?.length ?? 0)),
+        },
       ],
       series: [{}, ...this.lines.flatMap((line) => strokes(line, this.lines.length, colour))],
       bands: bandsOf(this.lines, colour),
@@ -105,8 +109,9 @@ export class Drawing {
     const x = plot.data[0][at];
     const [value, low, high] = columnsIn(line).map((_, offset) => plot.data[line.column + offset][at]);
     const where = this.overTime ? new Date(x * 1000).toLocaleTimeString() : `step ${x.toLocaleString()}`;
-    const range = line.low ? `, ${short(low)} to ${short(high)}` : "";
-    readout.textContent = [`${where}: ${short(value)}${range}`, line.name].filter(Boolean).join(" · ");
+    const { exact } = this.unit;
+    const range = line.low ? `, ${exact(low)} to ${exact(high)}` : "";
+    readout.textContent = [`${where}: ${exact(value)}${range}`, line.name].filter(Boolean).join(" · ");
     readout.classList.toggle("one-of-many", this.lines.length > 1);
     readout.style.setProperty("--of", `var(${colourOf(line)})`);
   }
@@ -177,13 +182,4 @@ function marksOf(lines) {
   const first = new Map();
   for (const { attempt, x } of lines) if (x.length) first.set(attempt, Math.min(first.get(attempt) ?? Infinity, x[0]));
   return [...first].map(([attempt, x]) => ({ attempt, x })).sort((one, other) => one.attempt - other.attempt).slice(1);
-}
-
-const short = (value) => (value == null ? "–" : String(Number(value.toPrecision(5))));
-
-function brief(value) {
-  if (value == null) return "";
-  const size = Math.abs(value);
-  if (size !== 0 && (size < 1e-3 || size >= 1e6)) return value.toExponential(1).replace("e+", "e");
-  return String(Number(value.toPrecision(6)));
 }
