@@ -17,6 +17,7 @@ from tests.agent.faulty_server import FaultyServer, Handler
 from tests.agent.test_lifecycle import make_quiet
 from tests.conftest import ROOT, wait_until
 from tracker.agent import spool
+from tracker.agent.backlog import Backlog
 
 SECRET = b'{"metrics":{"secret":1},"step":0}\n'
 
@@ -90,6 +91,37 @@ def test_what_a_user_planted_is_not_read_and_hinders_nobody(
     assert b"secret" not in b"".join(server.files.values())
 
 
+# What stands under one name changes a thousand times a second: the user's file, links to one of root's, a FIFO.
+SWAPS = """
+import os, sys
+folder, secret = sys.argv[1:]
+os.setresuid(65534, 65534, 65534)
+os.chdir(folder)
+turn = 0
+while True:
+    turn += 1
+    if turn % 4 == 0: os.symlink(secret, "new")
+    elif turn % 4 == 1: os.mkfifo("new")
+    elif turn % 4 == 2: os.symlink("/dev/zero", "new")
+    else:
+        with open("new", "w") as file: file.write('{"metrics":{"own":1},"step":0}\\n')
+    os.rename("new", "evil.jsonl")
+"""
+
+
+def test_whose_files_change_while_they_are_read_shows_nothing_but_their_own(
+    node: Node, server: FaultyServer, secret: Path
+) -> None:
+    command = [sys.executable, "-c", SWAPS, str(node.job()), str(secret)]
+    with subprocess.Popen(command) as swapping, node.agent():
+        for step in range(20):
+            node.write(range(step, step + 1), folder="dev.13")
+            wait_until(lambda step=step: len(server.steps("dev.13")) > step)
+        assert swapping.poll() is None
+        swapping.kill()
+    assert b"secret" not in b"".join(server.files.values())
+
+
 def test_a_folder_that_is_a_symbolic_link_is_not_entered(node: Node, server: FaultyServer, secret: Path) -> None:
     (node.spool / "jobs" / "dev.12").symlink_to(secret.parent)
     (node.spool / "jobs" / "dev.13").write_bytes(SECRET)
@@ -146,8 +178,11 @@ def test_a_folder_too_large_to_be_seen_whole_is_never_removed(node: Node, monkey
     for number in range(12):
         node.write(range(2), writer=f"w{number}")
     spools = spool.JobSpools(str(node.spool))
-    seen = spools.look("dev.12")
-    assert seen is not None
+    backlog = Backlog(spools)
+    backlog.look()
+    assert ["cannot be seen whole" in sentence for sentence in backlog.oddities()] == [True]
+    assert list(backlog.oddities()) == []
+    seen = backlog.folders["dev.12"]
     assert (len(seen.sizes), seen.is_whole) == (10, False)
     assert not spools.remove(seen)
     assert len(list(node.job().iterdir())) == 12
@@ -218,10 +253,12 @@ def test_a_file_that_cannot_be_read_is_neither_given_up_nor_removed(node: Node, 
     sick = node.folder / "sick"
     sick.touch()
     command = [sys.executable, "-c", SICK, str(sick), *node.command("--interval", 0.05)[3:]]
-    with subprocess.Popen(command, cwd=ROOT) as agent:
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as agent:
         wait_until(lambda: not (node.spool / "jobs" / "dev.13").exists(), what="the other folder is removed")
         assert "dev.12" not in server.drained
         sick.unlink()
         wait_until(lambda: not node.spool.joinpath("jobs", "dev.12").exists(), what="it is well again")
         agent.terminate()
+        assert agent.stderr is not None
+        assert agent.stderr.read().count("dev.12/w1.jsonl cannot be read") == 1
     assert server.steps("dev.12") == [0, 1, 2]

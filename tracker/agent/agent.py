@@ -85,8 +85,8 @@ class Agent:
         if time.monotonic() >= self._trusted_until_s:
             self._backlog.doubt()
             self._trusted_until_s = time.monotonic() + TRUST_S
-        for name, writer in self._backlog.cut():
-            say(f"{name}/{writer}.jsonl is shorter than what the server has of it: what comes is read beyond that only")
+        for sentence in self._backlog.oddities():
+            say(sentence)
         folders = self._backlog.folders
         self._hardware.look(folders)
         parts = list(self._collect(folders))

@@ -21,6 +21,7 @@ _LEFT_ALONE_S = 600.0  # a file that the server cannot use
 _UNREAD_S = 10.0  # a file that cannot be read
 _DEATH_CHECK_EVERY_S = 5.0
 _TELL_AGAIN_S = 60.0
+_MOST_SAID = 20  # of one folder: its user can make any number of files strange
 _LONGEST_REST_S = 15.0
 _REST = 1 / 20  # of the time in which nothing changed in a folder passes until it is looked at again
 _COST = 50  # times as long as it took to look at it, too: a user can put many files there
@@ -37,7 +38,7 @@ class Part(NamedTuple):
 class _File:
     """A writer's file: its size, and what the server has of it (None: not known)."""
 
-    __slots__ = ("held", "left_alone_until_s", "nothing_at", "size", "turn", "was_cut")
+    __slots__ = ("held", "is_unread", "left_alone_until_s", "nothing_at", "size", "turn")
 
     def __init__(self) -> None:
         self.size = 0
@@ -45,7 +46,7 @@ class _File:
         self.nothing_at = -1  # the size at which there was no whole line beyond what is held
         self.left_alone_until_s = 0.0
         self.turn = 0
-        self.was_cut = False
+        self.is_unread = False  # it could not be read when it should have been
 
     def is_held(self) -> bool:
         """Say whether the server has every whole line of it."""
@@ -74,6 +75,7 @@ class _Job:
         self.is_gone = False  # the server was told that nobody writes here any more
         self.is_asked_again = False  # released, and the server is asked whether it has all indeed
         self.kept: SpoolFolder | None = None  # released, and cannot be removed as it was then
+        self.said: set[str] = set()
 
     def take(self, seen: SpoolFolder, cost_s: float) -> None:
         """Take note of what was seen just now, for which a look took so long."""
@@ -89,6 +91,16 @@ class _Job:
     def is_drained(self) -> bool:
         """Say whether the server has every whole line."""
         return self.seen.is_whole and (bool(self.left_out_bytes) or all(one.is_held() for one in self.files.values()))
+
+    def oddities(self) -> Iterator[str]:
+        """Yield what is strange in here."""
+        if not self.seen.is_whole:
+            yield " cannot be seen whole (too many files, or a sick disk): it is shipped as far as that goes, and stays"
+        for writer, file in self.files.items():
+            if (file.held or 0) > file.size:
+                yield f"/{writer}.jsonl is shorter than what the server has of it: what comes is read beyond that only"
+            if file.is_unread:
+                yield f"/{writer}.jsonl cannot be read: it is tried again and again"
 
     def measure(self, limit_bytes: int) -> None:
         """Find out how much the server does not get, because it has that much already."""
@@ -155,14 +167,13 @@ class Backlog:
                 says = {"type": "left_out", "folder": name, "left_bytes": job.left_out_bytes}
                 yield Part({**says, "limit_bytes": self._limit_bytes}, b"")
 
-    def cut(self) -> Iterator[tuple[str, str]]:
-        """Yield folder and writer of files that are shorter than what the server has of them, each once."""
+    def oddities(self) -> Iterator[str]:
+        """Yield sentences for the administrator, each once."""
         for name, job in self._jobs.items():
-            for writer, file in job.files.items():
-                is_cut = (file.held or 0) > file.size
-                if is_cut and not file.was_cut:
-                    yield name, writer
-                file.was_cut = is_cut
+            for sentence in job.oddities():
+                if sentence not in job.said and len(job.said) < _MOST_SAID:
+                    job.said.add(sentence)
+                    yield f"{name}{sentence}"
 
     def parts(self, room_bytes: int) -> Iterator[Part]:
         """Yield lines that the server lacks, about `room_bytes`; jobs take turns, and so do the files of each job."""
@@ -174,8 +185,10 @@ class Backlog:
             # After a restart the server may have all of a long file already: ask before sending it.
             probe = file.held is None and (file.size > _PROBE_BYTES or job.is_asked_again)
             content = b"" if probe else self._spools.read_lines(name, writer, file.held or 0)
+            file.is_unread = content is None
             if content is None:
                 file.left_alone_until_s = time.monotonic() + _UNREAD_S
+                job.next_look_s = 0.0  # it may be gone
                 continue
             if not content and not probe:
                 file.nothing_at = file.size

@@ -8,10 +8,10 @@ import os
 import sys
 from typing import Any, Iterator
 
-from tracker.agent import main as agent_command
+from tracker.agent import options
 from tracker.agent.agent import Agent, Copy, Who, say
 from tracker.agent.hook_events import HookEvents
-from tracker.agent.server import Server
+from tracker.agent.shipping import ship_for_ever, ship_once, stop_on_signals
 from tracker.agent.spool import JobSpools
 from tracker.errors import BadInput, TrackerError
 from tracker.events import JobFolder
@@ -23,7 +23,6 @@ EXAMPLES = """examples:
 
 What the server has already is not sent again. Ends with 0 if the server has everything.
 """
-_INTERVAL_S = 1.0
 
 
 class _KeptEvents(HookEvents):
@@ -77,12 +76,9 @@ def main(argv: list[str]) -> int:
     given = _parser().parse_args(argv)
     try:
         agent = _agent(os.path.realpath(given.folder), given)
-        stop = agent_command.stop_on_signals(agent.server)
+        stop = stop_on_signals(agent.server)
         report = _Report(agent, given.json)
-        if given.once:
-            code = agent_command.ship_once(agent, report.tell)
-        else:
-            code = agent_command.ship_for_ever(agent, stop, _INTERVAL_S, report.tell)
+        code = ship_once(agent, report.tell) if given.once else ship_for_ever(agent, stop, given.interval, report.tell)
         report.end(code)
         return code
     except TrackerError as problem:
@@ -91,15 +87,9 @@ def main(argv: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="tracker sync",
-        description="Ship what jobs wrote from a copied spool or job folder. Nothing in it is changed or removed.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    about = "Ship what jobs wrote from a copied spool or job folder. Nothing in it is changed or removed."
+    parser = options.parser("tracker sync", about, EXAMPLES)
     parser.add_argument("folder", metavar="DIR", help="a spool, or one job's folder such as dev.12")
-    parser.add_argument("--once", action="store_true", help="end when everything there is was shipped")
-    parser.add_argument("--url", metavar="URL", help="the server; else TRACKER_URL, else that of `tracker up`")
     parser.add_argument("--user", metavar="NAME", help="whose jobs these are, if you have another name here")
     parser.add_argument("--json", action="store_true", help="tell the outcome as one JSON object, for programs")
     return parser
@@ -107,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _agent(folder: str, given: argparse.Namespace) -> Agent:
     spools = _spools(folder)
-    server = Server(given.url or agent_command.url(os.environ), agent_command.token(os.environ))
+    server = options.server(given, os.environ)
     # Without a cluster it is asked for no output: the files of jobs are not here, others with their names may be.
     who = Who(os.uname().nodename.partition(".")[0], None, True)
     return Agent(folder, who, server, limit_bytes=sys.maxsize, copy=Copy(spools, _KeptEvents(folder), given.user))
