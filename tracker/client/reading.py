@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import urllib.error
 import urllib.request
+from array import array
 from typing import Any, Callable, Iterator, Sequence
 from urllib.parse import quote, urlencode
 
@@ -13,6 +15,11 @@ from tracker.client.spool import home
 from tracker.errors import BadInput, Forbidden, NotFound, SetupProblem, TrackerError, Unauthenticated, Unavailable
 
 PAGE_RUNS = 200
+ALL_POINTS = 10_000_000
+"""The most that one answer holds."""
+LINES_POINTS = 100_000
+"""The most of several lines together."""
+_JSON, _COLUMNS = "application/json", "application/octet-stream"
 ANSWER_TIMEOUT_S = 60
 _ERRORS = {401: Unauthenticated, 403: Forbidden, 404: NotFound}
 
@@ -51,19 +58,30 @@ class Api:
 
     def get(self, path: str, **query: Any) -> dict[str, Any]:
         """The answer to `GET /api/v1<path>`. Raises what the server refuses with, or Unavailable."""
+        return self.understood(self.ask(path, query)[0])
+
+    def ask(self, path: str, query: dict[str, Any], accept: str = _JSON) -> tuple[bytes, Any]:
+        """The body and the headers of the answer."""
         asked = {name: value for name, value in query.items() if value is not None}
         url = f"{self.url}/api/v1{path}" + (f"?{urlencode(asked, doseq=True)}" if asked else "")
-        headers = {"Accept": "application/json", "User-Agent": "tracker-api"}
+        headers = {"Accept": accept, "User-Agent": "tracker-api"}
         if self._token:
             headers["Authorization"] = f"Bearer {self._token}"
         try:
             with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=ANSWER_TIMEOUT_S) as got:
-                return _decoded(got.read())
+                return got.read(), got.headers
         except urllib.error.HTTPError as refused:
             with refused:
                 raise _refusal(refused.code, refused.read()) from None
         except (OSError, ValueError) as problem:
             raise Unavailable(f"{self.url} does not answer: {getattr(problem, 'reason', problem)}.") from None
+
+    def understood(self, raw: bytes) -> dict[str, Any]:
+        """The JSON of a body. Raises Unavailable."""
+        try:
+            return _decoded(raw)
+        except ValueError as problem:
+            raise Unavailable(f"{self.url} does not answer: {problem}.") from None
 
 
 class Runs:
@@ -124,13 +142,25 @@ class Run:
         row.update({f"metrics.{key}": _number(value["last"]) for key, value in self.summary.items()})
         return row
 
-    def series(self, metric: str, *, x: str = "step", max_points: int = 100_000, **more: Any) -> Series:
-        """The points of a metric over `step` or `time` (seconds since 1970); extremes are kept where it is thinned.
+    def series(self, metric: str, *, x: str = "step", max_points: int = ALL_POINTS, **more: Any) -> Series:
+        """The points of a metric over `step` or `time` (seconds since 1970): all of them, up to ten million.
 
-        `more` are further parameters of the API, such as `rank="all"`. Raises NotFound.
+        With fewer `max_points` extremes are kept. `more` are further parameters of the API, such as `rank="all"`,
+        `x_min=` or `x_max=`; several lines, of ranks, attempts or nodes, are in `answer`. Raises NotFound.
         """
-        got = self._api.get(f"/runs/{self.id}/series", metric=metric, x=x, max_points=max_points, **more)
-        return Series(metric, x, got["x"], [_number(value) for value in got["y"]], got)
+        lines = more.get("rank") in ("all", "mean") or more.get("attempts") == "all"
+        asked = {"metric": metric, "x": x, "max_points": min(max_points, LINES_POINTS) if lines else max_points, **more}
+        raw, headers = self._api.ask(
+            f"/runs/{self.id}/series",
+            asked,
+            accept=f"{_JSON}, {_COLUMNS};q=0.9" if lines else f"{_COLUMNS}, {_JSON};q=0.9",
+        )
+        if headers.get("Content-Type") != _COLUMNS:
+            got = self._api.understood(raw)
+            return Series(metric, x, got["x"], [_number(value) for value in got["y"]], got)
+        half = len(raw) // 2
+        columns = _column("d" if x == "time" else "q", raw[:half]), _column("d", raw[half:])
+        return Series(metric, x, *columns, json.loads(headers["Tracker-Series"]))
 
     def log(self, stream: str = "stdout", tail: int = 200) -> str:
         """The last lines of the job's output. Raises NotFound."""
@@ -138,35 +168,47 @@ class Run:
 
 
 class Series:
-    """Points of a metric: lists `x` and `y`; `answer` is all that the server said."""
+    """Points of a metric: `x`, integers or seconds, and `y`; `answer` is what else the server said."""
 
     def __init__(self, metric: str, axis: str, x: Sequence[float], y: Sequence[float], answer: dict[str, Any]) -> None:
         self.metric = metric
         self.axis = axis
-        self.x = list(x)
-        self.y = list(y)
+        self._x = x
+        self._y = y
         self.answer = answer
 
+    @property
+    def x(self) -> list[float]:
+        """Steps, or seconds since 1970, ascending."""
+        return list(self._x)
+
+    @property
+    def y(self) -> list[float]:
+        """The values."""
+        return list(self._y)
+
     def __len__(self) -> int:
-        return len(self.y)
+        return len(self._y)
 
     def to_numpy(self) -> Any:
-        """Two float64 arrays, `x` and `y`."""
+        """Two arrays: `x`, int64 or float64, and `y`, float64."""
         import numpy  # noqa: PLC0415
 
-        return numpy.asarray(self.x, numpy.float64), numpy.asarray(self.y, numpy.float64)
+        return numpy.asarray(self._x), numpy.asarray(self._y, numpy.float64)
 
     def to_pandas(self) -> Any:
         """A pandas Series of the values, indexed by step or time."""
         import pandas  # noqa: PLC0415
 
-        return pandas.Series(self.y, pandas.Index(self.x, name=self.axis), dtype="float64", name=self.metric)
+        x, y = self.to_numpy()
+        return pandas.Series(y, pandas.Index(x, name=self.axis), dtype="float64", name=self.metric)
 
     def to_polars(self) -> Any:
         """A polars DataFrame with the columns `step` or `time`, and the metric."""
         import polars  # noqa: PLC0415
 
-        return polars.DataFrame({self.axis: self.x, self.metric: self.y})
+        x, y = self.to_numpy()
+        return polars.DataFrame({self.axis: x, self.metric: y})
 
 
 def _url_at_home() -> str:
@@ -202,6 +244,13 @@ def _refusal(status: int, raw: bytes) -> TrackerError:
     refusal = kind(detail)
     refusal.code = code or refusal.code
     return refusal
+
+
+def _column(kind: str, raw: bytes) -> array[Any]:
+    column = array(kind, raw)
+    if sys.byteorder == "big":
+        column.byteswap()
+    return column
 
 
 def _number(value: Any) -> float:

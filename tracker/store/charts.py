@@ -88,14 +88,14 @@ class Chart:
         return len(self.curve) < self.count or any(len(one.curve) < one.count for one in self.lines or [])
 
 
-def read(session: Session, run_id: str, metric: str, **asked: Any) -> Chart:
-    """A metric of a run; `asked` as in `Asked`. Raises NotFound."""
-    found = read_many(session, [run_id], [metric], Asked(**asked))
+def read(session: Session, run_id: str, metric: str, asked: Asked | None = None, **more: Any) -> Chart:
+    """A metric of a run as it is asked for, in one object or by names. Raises NotFound."""
+    asked = asked or Asked(**more)
+    found = read_many(session, [run_id], [metric], asked)
     if not found:
         if session.scalar(select(Run.points_kept).where(Run.id == run_id)) == NONE:
             raise NotFound("The points of this run are not kept any more; its summaries are.")
-        rank = asked.get("rank")
-        whose = f" by rank {rank}" if isinstance(rank, int) else ""
+        whose = f" by rank {asked.rank}" if isinstance(asked.rank, int) else ""
         raise NotFound(f"This run has no metric `{metric[:80]}`{whose}.")
     return found[run_id, metric]
 

@@ -184,6 +184,32 @@ def get(session: Session, viewer: Identity, ident: str) -> Run:
     return _one(session, _wanted(viewer, ident).options(*_DETAILS), ident)
 
 
+def id_of(session: Session, viewer: Identity, ident: str) -> str:
+    """The id of the same run. Raises NotFound."""
+    found: str | None = session.scalar(_wanted(viewer, ident).with_only_columns(Run.id))
+    if found is None:
+        raise _not_there(ident)
+    return found
+
+
+def ids_of(session: Session, viewer: Identity, ids: Iterable[str]) -> list[str]:
+    """These ids. Raises NotFound when the run of one may not be seen."""
+    wanted = set(ids)
+    found = list(session.scalars(select(Run.id).where(Run.id.in_(wanted), visible_to(viewer))))
+    _all_there(wanted, found)
+    return found
+
+
+def _all_there(wanted: set[str], found: Iterable[str]) -> None:
+    missing = wanted - set(found)
+    if missing:
+        raise _not_there(min(missing))
+
+
+def _not_there(ident: str) -> NotFound:
+    return NotFound(f"There is no run `{ident[:80]}` that you may see.")
+
+
 def get_locked(session: Session, viewer: Identity, ident: str) -> Run:
     """The same run, locked until the transaction ends, without details."""
     return _one(session, _wanted(viewer, ident).with_for_update(of=Run), ident)
@@ -194,9 +220,7 @@ def all_locked(session: Session, viewer: Identity, ids: Iterable[str]) -> list[R
     wanted = set(ids)
     query = select(Run).where(Run.id.in_(wanted), visible_to(viewer)).order_by(Run.id).with_for_update(of=Run)
     found = list(session.scalars(query))
-    missing = wanted - {run.id for run in found}
-    if missing:
-        raise NotFound(f"There is no run `{min(missing)[:80]}` that you may see.")
+    _all_there(wanted, (run.id for run in found))
     return found
 
 
@@ -207,7 +231,7 @@ def _wanted(viewer: Identity, ident: str) -> Select[Run]:
 def _one(session: Session, query: Select[Run], ident: str) -> Run:
     run = session.scalar(query)
     if run is None:
-        raise NotFound(f"There is no run `{ident[:80]}` that you may see.")
+        raise _not_there(ident)
     return run
 
 

@@ -14,6 +14,7 @@ from web.api import (
     groups,
     ingest,
     many_runs,
+    many_series,
     media,
     openapi,
     output,
@@ -31,7 +32,7 @@ def install(app: Flask, settings: Settings, db: Database) -> None:
     api = Blueprint("api", __name__, url_prefix="/api/v1")
     of_runs = (
         runs.runs, groups.groups, run_changes.run_changes, many_runs.many_runs, points.points, series.series,
-        output.output, artifacts.artifacts, captures.captures, media.media,
+        many_series.many_series, output.output, artifacts.artifacts, captures.captures, media.media,
     )  # fmt: skip
     for part in (experiments.experiments, *of_runs, cluster.cluster, ingest.ingest, openapi.openapi, stream.stream):
         api.register_blueprint(part)

@@ -2,30 +2,47 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal
 
-from flask import Blueprint
+from flask import Blueprint, Response, request
 from flask.typing import ResponseReturnValue
 from pydantic import BaseModel, Field, SerializerFunctionWrapHandler, model_serializer
 
+from tracker.errors import BadInput
 from tracker.store import charts, runs
 from tracker.store.curves import Curve
 from web.api.described import described
 from web.api.exchange import answer, read_query
-from web.api.models import Key, NoQuery, Number
+from web.api.models import Asked, Key, Number
 from web.context import db, viewer
 
 series = Blueprint("series", __name__, url_prefix="/runs")
 
+COLUMNS = "application/octet-stream"
+MOST_AS_JSON = 100_000
+Place = Annotated[float, Field(allow_inf_nan=False, ge=-1e19, le=1e19)]
 
-class SeriesQuery(NoQuery):
-    """Which series, over what, and how fine."""
 
-    metric: Key
+class Wanted(Asked):
+    """Over what, how fine, and from where to where of the horizontal axis: steps, or seconds since 1970."""
+
     x: Literal["step", "time"] = "step"
-    max_points: int = Field(1000, ge=2, le=100_000)
+    max_points: int = Field(1000, ge=2, le=charts.MOST_POINTS)
     rank: Annotated[int, Field(ge=0, le=2**31)] | Literal["all", "mean"] | None = None
     attempts: Literal["last", "all"] = "last"
+    x_min: Place | None = None
+    x_max: Place | None = None
+
+    def of_charts(self, max_points: int) -> charts.Asked:
+        """The same for the store."""
+        return charts.Asked(self.x, max_points, self.rank, self.attempts, self.x_min, self.x_max)
+
+
+class SeriesQuery(Wanted):
+    """Which series, over what, and how fine: in JSON at most 100,000 points."""
+
+    metric: Key
 
 
 class _Drawn(BaseModel):
@@ -93,14 +110,28 @@ class Chart(_Drawn):
 
 
 @series.get("/<run:ident>/series")
-@described(Chart, query=SeriesQuery)
+@described({"application/json": Chart, COLUMNS: None}, query=SeriesQuery)
 def get(ident: str) -> ResponseReturnValue:
-    """One metric for a chart."""
+    """One metric for a chart; or, as columns of numbers, all of its points at once."""
     asked = read_query(SeriesQuery)
+    as_columns = request.accept_mimetypes.best_match(["application/json", COLUMNS], "application/json") == COLUMNS
+    if asked.max_points > MOST_AS_JSON and not as_columns:
+        raise BadInput(f"More than {MOST_AS_JSON} points are answered only to those who accept {COLUMNS}.")
     with db().read() as session:
-        run = runs.get(session, viewer(), ident)
-        found = charts.read(
-            session, run.id, asked.metric, x=asked.x, max_points=asked.max_points, rank=asked.rank,
-            attempts=asked.attempts,
-        )  # fmt: skip
+        run_id = runs.id_of(session, viewer(), ident)
+        found = charts.read(session, run_id, asked.metric, asked.of_charts(asked.max_points))
+        if as_columns and found.lines is None and found.ranks is None:
+            return _in_columns(asked.metric, found)
+        if asked.max_points > MOST_AS_JSON:
+            found = charts.read(session, run_id, asked.metric, asked.of_charts(MOST_AS_JSON))
     return answer(Chart.of(asked.metric, found))
+
+
+def _in_columns(metric: str, chart: charts.Chart) -> Response:
+    """All of x, as int64 or as float64 when it is time, and after it all of y, as float64; each little-endian."""
+    x, y = chart.curve.x, chart.curve.y.astype("<f8", copy=False)
+    body = x.astype("<f8" if x.dtype.kind == "f" else "<i8", copy=False).tobytes() + y.tobytes()
+    response = Response(body, content_type=COLUMNS)
+    facts = {"metric": metric, "count": chart.count, "downsampled": chart.downsampled, "hidden": chart.hidden}
+    response.headers["Tracker-Series"] = json.dumps(facts)
+    return response
