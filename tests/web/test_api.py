@@ -316,6 +316,33 @@ def test_no_page_says_more_to_the_database_when_there_is_more(server: Server, pa
     assert len(many) == len(few) <= 13
 
 
+def test_no_request_says_more_than_ten_things_to_the_database(server: Server) -> None:
+    with server.database.write() as session:
+        samples.busy_afternoon(session)
+        ended = [samples.add_run(session, state="COMPLETED", took_s=5).id for _ in range(100)]
+    token = server.token("root", "admin")
+
+    def ask(method: str, path: str, body: object = None) -> dict:
+        raw = None if body is None else json.dumps(body).encode()
+        with counted_statements(server) as said:
+            answer = server.ask(f"/api/v1{path}", method=method, token=token, body=raw)
+        assert answer.status < 300, answer.text
+        # One of them says who asks. Savepoints and what is told to listeners are no questions.
+        asked = [one for one in said if not one.startswith(("SAVEPOINT", "RELEASE", "NOTIFY"))]
+        assert len(asked) <= 10 + (method != "GET") * 10, (method, path, asked)
+        return answer.json if answer.body else {}
+
+    for path in ("/experiments", "/runs?limit=100", "/jobs", "/nodes", f"/runs/{ended[0]}", "/runs/dev:4711/log",
+                 "/runs/dev:4711/series?metric=loss", "/runs/dev:4711/media", "/runs/dev:4711/artifacts"):  # fmt: skip
+        ask("GET", path)
+    run = ask("POST", "/runs", {"params": {f"p{number}": "1" for number in range(100)}})
+    points = [{"metric": f"m{number % 20}", "value": number} for number in range(1000)]
+    ask("POST", f"/runs/{run['id']}/metrics", {"points": points})
+    ask("PATCH", f"/runs/{run['id']}", {"state": "FAILED", "tags": {"a": "b"}, "params": {"p1": None}})
+    ask("PATCH", "/runs", {"ids": ended, "tags": {"a": "b", "c": "d"}})
+    ask("POST", "/runs:delete", {"ids": [*ended, run["id"]]})
+
+
 def test_runs_are_found_and_sorted_by_what_they_logged(server: Server) -> None:
     with server.database.write() as session:
         for name, loss in (("good", 0.1), ("bad", 0.9), ("better", 0.05)):

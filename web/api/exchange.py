@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from typing import TypeVar, get_origin
 
-from flask import Response, request
+from flask import Response, current_app, request
 from pydantic import BaseModel, ValidationError
 
 from tracker.errors import BadInput, TooLarge
@@ -24,9 +24,10 @@ def read_query(model: type[Model]) -> Model:
 
 
 def read_body(model: type[Model]) -> Model:
-    """The JSON body. Raises BadInput when it is not JSON or does not fit."""
+    """The JSON body, maybe packed. Raises BadInput when it is not JSON or does not fit, TooLarge."""
+    body = inflated_body(current_app.config["MAX_CONTENT_LENGTH"])
     try:
-        return model.model_validate_json(request.get_data())
+        return model.model_validate_json(body)
     except ValidationError as problem:
         raise BadInput(_sentence(problem, "field")) from None
 
