@@ -14,7 +14,7 @@ from tests.agent_side import ADMIN, NODE, Agent, hook, lines, points
 from tracker.actions.ingest import ingest
 from tracker.errors import BadManifest, Forbidden, NotFound
 from tracker.events import MAX_LINE_BYTES
-from tracker.store import charts, logs, params, runs, series
+from tracker.store import charts, logs, params, runs, series, summaries
 from tracker.store.database import Database
 from tracker.store.identity import Identity
 from tracker.store.tables import Run
@@ -287,7 +287,7 @@ def test_a_part_that_breaks_does_not_hold_up_the_others(db: Database, monkeypatc
     def broken(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(series, "append", broken)
+    monkeypatch.setattr(series, "put", broken)
     answer = Agent(db).send(hook("prolog", 12, at=1.7e9), lines(JOB, *points(3)))
     assert answer["parts"][0] == {"stored": True}
     assert answer["parts"][1]["error"]["code"] == "internal"
@@ -308,10 +308,10 @@ def test_a_key_of_agents_reads_nothing(db: Database) -> None:
 
 
 def test_a_run_cannot_have_metrics_without_end(db: Database) -> None:
-    line = {"metrics": {f"m{number}": 1.0 for number in range(series.MOST_METRICS + 500)}, "step": 0}
+    line = {"metrics": {f"m{number}": 1.0 for number in range(summaries.MOST_METRICS + 500)}, "step": 0}
     Agent(db).send(lines(JOB, line, *points(3)))
     run = only_run(db)
-    assert len(run.summary) == series.MOST_METRICS
+    assert len(run.summary) == summaries.MOST_METRICS
     with db.read() as session:
         told = params.notes(session, run)
     assert {note.reason for note in told} == {"the run has 2000 metrics already"}

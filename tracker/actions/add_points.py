@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
-from tracker.actions.read_lines import MAX_STEP, Column
+from tracker.actions.read_points import MAX_STEP
 from tracker.errors import BadInput, Conflict
-from tracker.store import runs, series, writers
+from tracker.store import runs, series, summaries, writers
 from tracker.store.database import Session
 from tracker.store.points import Points
 from tracker.store.tables import Run, Writer
+
+
+@dataclass
+class Column:
+    """Points of one metric, in the order written."""
+
+    steps: list[int] = field(default_factory=list)
+    times_us: list[int] = field(default_factory=list)
+    values: list[float] = field(default_factory=list)
 
 
 class Point(NamedTuple):
@@ -68,7 +77,7 @@ def _store(session: Session, run: Run, writer: Writer, points: Sequence[Point], 
     told = {name: Points.of(one.steps, one.times_us, one.values) for name, one in columns.items()}
     too_many = series.append(session, writer, told)
     if too_many:
-        raise BadInput(f"A run has at most {series.MOST_METRICS} metrics; `{too_many[0][:80]}` is one too many.")
+        raise BadInput(f"A run has at most {summaries.MOST_METRICS} metrics; `{too_many[0][:80]}` is one too many.")
     runs.changes(run, updated_at=now)
 
 

@@ -8,10 +8,9 @@ from typing import Any
 
 from tracker.actions.read_lines import Lines
 from tracker.actions.read_values import MAX_TIME_S, utc
-from tracker.store.tables import Writer
+from tracker.store.writers import HeldWriter
 
 STEADY_WITHIN_US = 1_000_000
-_ENDS_US = (0, MAX_TIME_S * 1_000_000)
 
 
 def corrected(at: datetime, skew: timedelta) -> datetime:
@@ -20,7 +19,7 @@ def corrected(at: datetime, skew: timedelta) -> datetime:
     return utc(seconds)
 
 
-def settle(writer: Writer, skew: timedelta) -> bool:
+def settle(writer: HeldWriter, skew: timedelta) -> bool:
     """Say how a writer's times are corrected; True when that changed. A second more or less keeps it as it is.
 
     So order and spacing of its points stay.
@@ -32,15 +31,13 @@ def settle(writer: Writer, skew: timedelta) -> bool:
     return True
 
 
-def correct(said: Lines, skew_us: int) -> None:
-    """Bring the times of lines from the node's clock to the server's."""
-    for column in said.columns.values():
-        column.times_us = [_within(time_us + skew_us) for time_us in column.times_us]
+def correct(said: Lines, skew_us: int, now_s: float) -> None:
+    """Bring the times of lines, but for points, from the node's clock to the server's; now where none was told."""
     told: tuple[dict[str, Any] | None, ...] = (said.header, said.capture, said.finish)
     for one in told:
         if one:
-            one["time"] = _corrected_s(one["time"], skew_us)
-    said.gpus = [replace(gpu, said_s=_corrected_s(gpu.said_s, skew_us)) for gpu in said.gpus]
+            one["time"] = _corrected_s(one["time"], skew_us, now_s)
+    said.gpus = [replace(gpu, said_s=_corrected_s(gpu.said_s, skew_us, now_s)) for gpu in said.gpus]
 
 
 def note(node: str, skew: timedelta) -> dict[str, str]:
@@ -53,9 +50,7 @@ def behind_or_ahead(skew: timedelta) -> str:
     return f"{abs(skew).total_seconds():.0f} s {'behind' if skew > timedelta(0) else 'ahead'}"
 
 
-def _corrected_s(time_s: float, skew_us: int) -> float:
-    return _within(round(time_s * 1_000_000) + skew_us) / 1_000_000
-
-
-def _within(time_us: int) -> int:
-    return min(max(time_us, _ENDS_US[0]), _ENDS_US[1])
+def _corrected_s(time_s: float | None, skew_us: int, now_s: float) -> float:
+    if time_s is None:
+        return now_s
+    return min(max(time_s + skew_us / 1_000_000, 0), MAX_TIME_S) if skew_us else time_s

@@ -57,10 +57,16 @@ def whole(value: Any) -> int | None:
     return value if type(value) is int and value in _INT64 else None
 
 
+def said_at(message: dict[str, Any]) -> float | None:
+    """The line's time in seconds since 1970; None if it tells none."""
+    at = message.get("time")
+    return float(at) if isinstance(at, (int, float)) and 0 <= at <= MAX_TIME_S else None
+
+
 def moment(message: dict[str, Any], now_s: float) -> float:
     """The line's time in seconds since 1970; now if it tells none."""
-    at = message.get("time")
-    return float(at) if isinstance(at, (int, float)) and 0 <= at <= MAX_TIME_S else now_s
+    at = said_at(message)
+    return now_s if at is None else at
 
 
 def utc(time_s: float) -> datetime:

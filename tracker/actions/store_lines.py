@@ -1,166 +1,198 @@
-"""Store lines of a spool file: once each, whatever is sent how often."""
+"""Store lines of spool files: once each, whatever is sent how often, and many files by as many statements as one."""
 
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TypeGuard
 
+from tracker.actions.apply_lines import apply_lines, is_more_than_points
 from tracker.actions.correct_times import correct, note, settle
-from tracker.actions.read_lines import Lines, read_lines
-from tracker.actions.read_values import utc
+from tracker.actions.read_lines import Lines
+from tracker.actions.read_points import MAX_STEP
 from tracker.actions.store_things import store_things
 from tracker.errors import BadInput
-from tracker.events import MAX_LINE_BYTES, JobFolder, run_of_writer
-from tracker.store import attempts, captures, experiments, params, runs, series, writers
+from tracker.events import JobFolder, run_of_writer
+from tracker.store import experiments, params, runs, series, summaries, writers
+from tracker.store.batches import Brought
 from tracker.store.database import Session
-from tracker.store.points import Points
-from tracker.store.tables import Run, Writer
+from tracker.store.runs import KnownRun
+from tracker.store.tables import Run
+from tracker.store.writers import HeldWriter
 
 MOST_NOTES = 20
 
 
-def store_lines(
-    session: Session,
-    folder: JobFolder,
-    writer_name: str,
-    offset_bytes: int,
-    raw: bytes,
-    *,
-    user: str | None,
-    now: datetime,
-    skew: timedelta,
-) -> int:
-    """Store lines that begin at `offset_bytes` of a writer's file; answer the offset that is held afterwards.
+@dataclass(frozen=True)
+class Sent:
+    """Lines of a writer's file from `offset_bytes` to `end_bytes`, read. `user` owns the folder."""
 
-    Their times are by a clock that is `skew` behind ours.
+    folder: JobFolder
+    writer: str
+    offset_bytes: int
+    end_bytes: int
+    said: Lines
+    user: str | None
+
+
+@dataclass
+class _Intake:
+    """What storing the lines of one request comes to. `skew`: how far the clock of their times is behind ours."""
+
+    session: Session
+    now: datetime
+    skew: timedelta
+    runs: list[KnownRun] = field(default_factory=list)
+    rows: dict[str, Run] = field(default_factory=dict)
+    writers: dict[tuple[str, str], HeldWriter] = field(default_factory=dict)
+    changed: dict[tuple[str, str], HeldWriter] = field(default_factory=dict)
+    brought: list[tuple[Brought, int, int]] = field(default_factory=list)
+    notes: dict[str, dict[str, str]] = field(default_factory=dict)
+
+
+def store_lines(session: Session, sent: Sequence[Sent], *, now: datetime, skew: timedelta) -> list[int | BadInput]:
+    """Store lines of any number of writers; answer for each the offset that is held afterwards, or why it cannot be.
+
+    Their times are by a clock that is `skew` behind ours. The caller has reserved their runs.
 
     Lines that do not begin where the stored ones end are not taken: the sender goes on from the answer.
     """
-    run = run_of(session, folder, now) or _registered(session, folder, user, now)
+    if not sent:
+        return []
+    store = _Intake(session, now, skew)
+    owners = _runs(store, sent)
+    keys = {(run.id, one.writer) for run, one in zip(owners, sent, strict=True) if isinstance(run, KnownRun)}
+    store.writers = writers.held(session, keys)
+    told = {run.id for run, one in zip(owners, sent, strict=True) if _is_told_more(run, one)}
+    store.rows = {row.id: row for row in runs.by_ids(session, told)} if told else {}
+    answers = [
+        _store(store, run, one) if isinstance(run, KnownRun) else run for run, one in zip(owners, sent, strict=True)
+    ]
+    _write(store)
+    return answers
+
+
+def _write(store: _Intake) -> None:
+    session = store.session
+    writers.keep(session, [*store.changed.values()])
+    for run_id, metrics in series.put(session, store.brought).items():
+        for metric in metrics[:MOST_NOTES]:
+            store.notes[run_id][metric] = f"the run has {summaries.MOST_METRICS} metrics already"
+    for run_id, notes in store.notes.items():
+        params.add_notes(session, run_id, notes)
+    session.flush()
+    runs.touch(session, [*store.notes], store.now)
+
+
+def _is_told_more(run: KnownRun | BadInput, sent: Sent) -> TypeGuard[KnownRun]:
+    return isinstance(run, KnownRun) and is_more_than_points(sent.said)
+
+
+def _runs(store: _Intake, sent: Sequence[Sent]) -> list[KnownRun | BadInput]:
+    """The run of each writer; made where there is none. Or why it may not be written to."""
+    folders = [one.folder for one in sent]
+    jobs = {(folder.cluster, folder.job_id) for folder in folders if folder.cluster and folder.job_id}
+    ids = {_id(folder.run_id) for folder in folders if folder.run_id}
+    ids |= {_id(beside) for one in sent if (beside := run_of_writer(one.writer))}
+    store.runs = runs.known(store.session, jobs, ids)
+    known = len(store.runs)
+    found = [_run(store, one) for one in sent]
+    runs.register(store.session, store.runs[known:])
+    return found
+
+
+def _run(store: _Intake, sent: Sent) -> KnownRun | BadInput:
+    folder, user = sent.folder, sent.user
+    run = _of_folder(store, folder) or _made(store, folder, user)
     if user and run.user and user != run.user:
-        raise BadInput(f"The folder {folder.name} belongs to {user}, its run to another user.")
-    beside = run_of_writer(writer_name)
-    if beside:
-        run = _beside(session, run, str(uuid.UUID(beside)), now)
-    writer = writers.lock(session, run.id, writer_name)
-    end = raw.rfind(b"\n") + 1 or (len(raw) if len(raw) >= MAX_LINE_BYTES else 0)  # a line that long is rejected
-    if offset_bytes != writer.offset_bytes or not end:
-        return writer.offset_bytes
-    changed = settle(writer, skew)
-    said = _read(session, run, writer, raw[:end], now)
-    if changed and skew:
-        said.notes.update(note(writer.node or "a node", skew))
-    first_offset_bytes, now_s = writer.offset_bytes, now.timestamp()
-    told = store_things(session, writer, said.things, first_offset_bytes=first_offset_bytes, now_s=now_s)
-    said.notes.update(list(told.items())[:MOST_NOTES])
-    writer.offset_bytes += end
-    writer.rejected_lines += said.rejected
-    if said.rejected:
-        said.notes[f"file {writer_name}"] = f"{writer.rejected_lines} lines are not in our format"
-    _apply(session, run, writer, said, now)
-    return writer.offset_bytes
+        return BadInput(f"The folder {folder.name} belongs to {user}, its run to another user.")
+    beside = run_of_writer(sent.writer)
+    return _beside(store, run, _id(beside)) if beside else run
 
 
-def _read(session: Session, run: Run, writer: Writer, raw: bytes, now: datetime) -> Lines:
-    """Read lines; the first points settle in which attempt and as which rank the file is written."""
-    skew_us = writer.clock_skew_us
-    is_new, now_s = writer.first_step is None, now.timestamp() - skew_us / 1_000_000
-    said = read_lines(raw, now_s=now_s, next_step=writer.next_step, first_step=writer.first_step)
-    if said.header:
-        header = said.header
-        writer.node, writer.rank, writer.restarts = header["node"], header["rank"], header["restarts"]
-        writer.kind = writers.MACHINE if header["kind"] == writers.MACHINE else writers.SCRIPT
-    if said.first_step is not None and writer.restarts is None:
-        writer.restarts = writers.restarts_now(session, run)
-    if is_new and (start := writers.goes_on_at(session, writer)):
-        said = read_lines(raw, now_s=now_s, next_step=start)
-    writer.first_step, writer.next_step = said.first_step, said.next_step
-    if skew_us:
-        correct(said, skew_us)
-    return said
-
-
-def run_of(session: Session, folder: JobFolder, at: datetime) -> Run | None:
-    """The run of a job folder, locked; None if there is none yet."""
+def _of_folder(store: _Intake, folder: JobFolder) -> KnownRun | None:
     if folder.run_id:
-        return runs.lock(session, str(uuid.UUID(folder.run_id)))
+        return _with_id(store, _id(folder.run_id))
     assert folder.cluster is not None and folder.job_id is not None
-    return runs.of_job(session, folder.cluster, folder.job_id, at)
+    return runs.of_job_at(store.runs, folder.cluster, folder.job_id, store.now)
 
 
-def _registered(session: Session, folder: JobFolder, user: str | None, now: datetime) -> Run:
-    run_id = str(uuid.UUID(folder.run_id)) if folder.run_id else str(uuid.uuid4())
-    return runs.add(
-        session, experiment=experiments.named(session, experiments.DEFAULT, now), now=now, id=run_id, state="RUNNING",
-        state_source="client", cluster=folder.cluster, job_id=folder.job_id, user=user,
-    )  # fmt: skip
+def _with_id(store: _Intake, run_id: str) -> KnownRun | None:
+    return next((run for run in store.runs if run.id == run_id), None)
 
 
-def _beside(session: Session, parent: Run, run_id: str, now: datetime) -> Run:
-    """The run that a script of the parent's job began beside it, locked; made if there is none. Raises BadInput."""
-    run = runs.lock(session, run_id)
-    if run is None:
-        return runs.add(
-            session, experiment=parent.experiment, now=now, id=run_id, state="RUNNING", state_source="client",
-            parent_id=parent.id, user=parent.user,
-        )  # fmt: skip
-    if run.parent_id != parent.id:
-        raise BadInput(f"The run {run_id} was not begun in this folder's job.")
+def _made(store: _Intake, folder: JobFolder, user: str | None) -> KnownRun:
+    experiment = experiments.named(store.session, experiments.DEFAULT, store.now)
+    run_id = _id(folder.run_id) if folder.run_id else str(uuid.uuid4())
+    run = KnownRun(run_id, folder.cluster, folder.job_id, None, experiment.id, user, 0, None, store.now)
+    store.runs.append(run)
     return run
 
 
-def _apply(session: Session, run: Run, writer: Writer, said: Lines, now: datetime) -> None:
-    if said.header and run.cluster is None and writer.kind == writers.SCRIPT:
-        _describe(run, said)
-    columns = {
-        metric: Points.of(column.steps, column.times_us, column.values) for metric, column in said.columns.items()
-    }
-    for metric in series.append(session, writer, columns)[:MOST_NOTES]:
-        said.notes[metric] = f"the run has {series.MOST_METRICS} metrics already"
-    params.set_params(session, run.id, said.params)
-    params.set_tags(session, run.id, said.tags)
-    if said.capture:
-        _keep_capture(session, run, writer, said)
-    params.add_notes(session, run.id, said.notes)
-    if said.experiment:
-        runs.changes(run, experiment_id=experiments.named(session, said.experiment, now).id)
-    runs.changes(run, name=said.name, updated_at=now)
-    for gpu in said.gpus:
-        said_at = utc(gpu.said_s)
-        attempts.name_gpu(session, run.id, writer.node, gpu.index, said_at, uuid=gpu.uuid, type=gpu.type)
-    if said.finish and run.cluster is None:
-        _finish(run, said.finish)
+def _beside(store: _Intake, parent: KnownRun, run_id: str) -> KnownRun | BadInput:
+    """The run that a script of the parent's job began beside it; made if there is none."""
+    run = _with_id(store, run_id)
+    if run is None:
+        run = KnownRun(run_id, None, None, parent.id, parent.experiment_id, parent.user, 0, None, store.now)
+        store.runs.append(run)
+    if run.parent_id != parent.id:
+        return BadInput(f"The run {run_id} was not begun in this folder's job.")
+    return run
 
 
-def _describe(run: Run, said: Lines) -> None:
-    """Say of a run outside Slurm what only its script knows."""
-    header = said.header
-    started_at = utc(header["time"])
-    runs.changes(run, started_at=run.started_at or started_at, work_dir=header["cwd"], command=header["argv"])
-    runs.changes(run, name=run.name or _script(header["argv"]))
+def _id(digits: str) -> str:
+    return str(uuid.UUID(digits))
 
 
-def _keep_capture(session: Session, run: Run, writer: Writer, said: Lines) -> None:
-    assert said.capture is not None
-    captured_at = utc(said.capture["time"])
-    kept = captures.keep(
-        session, run.id, writer.name, captured_at=captured_at, attempt=said.capture["attempt"],
-        content=said.capture["content"],
-    )  # fmt: skip
-    if not kept:
-        said.notes["capture"] = f"the run has {captures.MOST_CAPTURES} captures already"
+def _store(store: _Intake, run: KnownRun, sent: Sent) -> int:
+    writer, said = store.writers[run.id, sent.writer], sent.said
+    if sent.offset_bytes != writer.offset_bytes or sent.end_bytes == sent.offset_bytes:
+        return writer.offset_bytes
+    notes = store.notes.setdefault(run.id, {})
+    if settle(writer, store.skew) and store.skew:
+        notes.update(note(writer.node or "a node", store.skew))
+    start = _place(store, run, writer, said)
+    now_s = store.now.timestamp()
+    correct(said, writer.clock_skew_us, now_s)
+    notes.update({**said.notes, **said.points.notes})
+    first = sent.offset_bytes
+    told = store_things(store.session, writer, said.things, first_offset_bytes=first, start=start, now_s=now_s)
+    notes.update(list(told.items())[:MOST_NOTES])
+    writer.offset_bytes = sent.end_bytes
+    writer.rejected_lines += said.rejected
+    if said.rejected:
+        notes[f"file {writer.name}"] = f"{writer.rejected_lines} lines are not in our format"
+    if blocks := said.points.blocks(start=start, now_us=round(now_s * 1_000_000), skew_us=writer.clock_skew_us):
+        brought = Brought(run.id, writer.name, writer.batches, blocks)
+        store.brought.append((brought, writer.restarts or 0, writer.rank))
+        writer.batches += 1
+    store.changed[run.id, writer.name] = writer
+    if is_more_than_points(said):
+        notes.update(apply_lines(store.session, store.rows[run.id], writer, said, store.now))
+    return writer.offset_bytes
 
 
-def _script(argv: str | None) -> str | None:
-    return argv.split()[0].rsplit("/", 1)[-1] if argv and argv.split() else None
+def _place(store: _Intake, run: KnownRun, writer: HeldWriter, said: Lines) -> int:
+    """Say where a writer stands after some lines; the answer is at which step it stood before them.
 
-
-def _finish(run: Run, finish: dict[str, Any]) -> None:
-    """End a run outside Slurm, where nobody knows better than the script itself."""
-    exit_code = finish["exit_code"] or 0
-    ended_at = utc(finish["time"])
-    state = "COMPLETED" if exit_code == 0 else "FAILED"
-    runs.changes(
-        run, state=state, state_source="client", exit_code=exit_code, ended_at=ended_at, reason=finish["reason"]
-    )
+    The first points settle in which attempt and as which rank the file is written.
+    """
+    points, is_new = said.points, writer.first_step is None
+    if not is_new:
+        said.header = {}
+    if header := said.header:
+        writer.node, writer.rank, writer.restarts = header["node"], header["rank"], header["restarts"]
+        writer.kind = writers.MACHINE if header["kind"] == writers.MACHINE else writers.SCRIPT
+    if is_new and points.lines and writer.restarts is None:
+        writer.restarts = writers.restarts_now(store.session, run)
+    if is_new and writer.restarts:
+        writers.keep(store.session, [*store.changed.values()])  # an earlier attempt's may be among them
+        writer.next_step = writers.goes_on_at(store.session, writer)
+    start = writer.next_step
+    if points.lines:
+        first_step = start if points.first_step is None else points.first_step
+        writer.first_step = first_step if is_new else writer.first_step
+        writer.next_step = min(start + points.counted, MAX_STEP) if points.next_step is None else points.next_step
+    return start

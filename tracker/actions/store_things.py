@@ -12,13 +12,15 @@ from tracker.actions.read_things import BadLine, read_artifact, read_medium
 from tracker.actions.read_values import MAX_NAME_CHARS, text
 from tracker.store import artifacts, media
 from tracker.store.database import Session
-from tracker.store.tables import Writer
+from tracker.store.writers import HeldWriter
 
 
 def store_things(
-    session: Session, writer: Writer, things: Sequence[Thing], *, first_offset_bytes: int, now_s: float
+    session: Session, writer: HeldWriter, things: Sequence[Thing], *, first_offset_bytes: int, start: int, now_s: float
 ) -> dict[str, str]:
     """Store what lines tell that begin at `first_offset_bytes` of the writer's file, once for each place in it.
+
+    `start` is the step at which the file stood before them.
 
     The answer says by name what could not be kept, and why.
     """
@@ -26,13 +28,13 @@ def store_things(
     skew = timedelta(microseconds=writer.clock_skew_us)
     now_s -= skew.total_seconds()
     found: dict[str, list[dict[str, Any]]] = {"artifact": [], "media": []}
-    for message, offset_bytes, step in things:
+    for message, offset_bytes, step, is_counted in things:
         event = message["event"]
         try:
             if event == "artifact":
                 found[event].append(read_artifact(message, now_s))
             else:
-                row = read_medium(message, now_s, step)
+                row = read_medium(message, now_s, max(step + start if is_counted else step, 0))
                 found[event].append({"writer": writer.name, "offset_bytes": first_offset_bytes + offset_bytes, **row})
         except BadLine as problem:
             notes[text(message.get("name"), MAX_NAME_CHARS) or event] = str(problem)

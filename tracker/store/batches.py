@@ -29,7 +29,9 @@ from sqlalchemy import delete, insert, select
 from sqlalchemy.orm import Session
 
 from tracker.store.points import Floats, Ints, Points
-from tracker.store.tables import Batch, Writer
+from tracker.store.tables import Batch
+
+_INSERT = insert(Batch.__table__)  # type: ignore[arg-type]  # a mapped class has a table
 
 MANY = 64
 """So many batches of a writer wait at most, but for a moment, and one that has MANY_POINTS waits for no others."""
@@ -59,15 +61,28 @@ class Pending(NamedTuple):
     last: int
 
 
-def add(session: Session, writer: Writer, blocks: Sequence[Block]) -> None:
-    """Keep what a request brings of a writer."""
-    count = sum(block.values.size for block in blocks)
-    if not count:
-        return
-    row = {"run_id": writer.run_id, "writer": writer.name, "number": writer.batches, "points": count}
-    writer.batches += 1
-    due = writer.batches % MANY == 0 or count >= MANY_POINTS
-    session.execute(insert(Batch), [{**row, "due": due, "content": pack(blocks)}])
+class Brought(NamedTuple):
+    """What a request brings of one writer: of its batches the one with this number."""
+
+    run_id: str
+    writer: str
+    number: int
+    blocks: Sequence[Block]
+
+
+def add(session: Session, brought: Sequence[Brought]) -> None:
+    """Keep what a request brings, of any number of writers by one statement."""
+    rows = [
+        {"run_id": one.run_id, "writer": one.writer, "number": one.number, "points": count, "due": _is_due(one, count), "content": pack(one.blocks)}
+        for one in brought
+        if (count := sum(block.values.size for block in one.blocks))
+    ]
+    if rows:
+        session.execute(_INSERT, rows)
+
+
+def _is_due(brought: Brought, count: int) -> bool:
+    return (brought.number + 1) % MANY == 0 or count >= MANY_POINTS
 
 
 def pending(

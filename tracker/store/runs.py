@@ -5,12 +5,27 @@ from __future__ import annotations
 import re
 import secrets
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, and_, case, delete, exists, false, func, or_, select, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    and_,
+    bindparam,
+    case,
+    delete,
+    exists,
+    false,
+    func,
+    insert,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.orm import Session, aliased, selectinload
 
 from tracker.errors import Conflict, NotFound
@@ -277,13 +292,16 @@ def reserve(session: Session, jobs: set[tuple[str, int]], ids: Iterable[str] = (
     ids = set(ids)
     if not (jobs or ids) or session.get_bind().dialect.name != "postgresql":
         return
-    wanted = or_(tuple_(Run.cluster, Run.job_id).in_(jobs), Run.id.in_(ids))
-    known = session.execute(select(Run.id, Run.cluster, Run.job_id).where(wanted)).all()
+    wanted = _named(jobs, ids)
+    known = session.execute(_NAMES, wanted).all()
     lacking = {cluster for cluster, _ in jobs - {(cluster, job_id) for _, cluster, job_id in known}}
     lacking |= {""} if ids - {run_id for run_id, _, _ in known} else set()  # runs outside Slurm are of no cluster
     for cluster in sorted(lacking):
         session.execute(select(func.pg_advisory_xact_lock(func.hashtext(f"tracker runs of {cluster}"))))
-    session.scalars(select(Run.id).where(wanted).order_by(Run.id).with_for_update(of=Run)).all()
+    if lacking:
+        known = session.execute(_NAMES, wanted).all()
+    mine = [run_id for run_id, cluster, job_id in known if run_id in ids or (cluster, job_id) in jobs]
+    session.execute(_LOCK, {"ids": mine}).all()
 
 
 def of_job(session: Session, cluster: str, job_id: int, at: datetime, *, starting: bool = False) -> Run | None:
@@ -301,6 +319,66 @@ def of_job(session: Session, cluster: str, job_id: int, at: datetime, *, startin
     run = session.scalar(query.with_for_update(of=Run))
     was_over = run is not None and run.state_source == "accounting" and run.ended_at is not None
     return None if run and starting and was_over and run.ended_at + CLOCK_SLACK < at else run  # type: ignore[operator]
+
+
+class KnownRun(NamedTuple):
+    """What storing points needs to know of a run."""
+
+    id: str
+    cluster: str | None
+    job_id: int | None
+    parent_id: str | None
+    experiment_id: str
+    user: str | None
+    restarts: int
+    submitted_at: datetime | None
+    created_at: datetime
+
+
+_RUNS = Run.__table__.c
+_MANY_CLUSTERS, _MANY_JOBS, _MANY_IDS = (bindparam(name, expanding=True) for name in ("clusters", "jobs", "ids"))
+# Jobs of these ids in each of these clusters: nearly always it is one, and two lists are quicker than one of pairs.
+_WANTED = or_(and_(_RUNS.cluster.in_(_MANY_CLUSTERS), _RUNS.job_id.in_(_MANY_JOBS)), _RUNS.id.in_(_MANY_IDS))
+_KNOWN = select(*(_RUNS[name] for name in KnownRun._fields)).where(_WANTED).order_by(_RUNS.created_at.desc())
+_NAMES = select(_RUNS.id, _RUNS.cluster, _RUNS.job_id).where(_WANTED)
+_LOCK = select(_RUNS.id).where(_RUNS.id.in_(_MANY_IDS)).order_by(_RUNS.id).with_for_update()
+
+
+def _named(jobs: Collection[tuple[str, int]], ids: Collection[str]) -> dict[str, list[Any]]:
+    return {"clusters": list({one for one, _ in jobs}), "jobs": list({one for _, one in jobs}), "ids": list(ids)}
+
+
+def known(session: Session, jobs: Collection[tuple[str, int]], ids: Collection[str]) -> list[KnownRun]:
+    """The runs of these jobs (cluster, job id) and with these ids, and perhaps others, the newest first.
+
+    The caller has reserved them.
+    """
+    session.flush()  # what was changed by way of objects
+    return [KnownRun(*row) for row in session.execute(_KNOWN, _named(jobs, ids))]
+
+
+def of_job_at(found: Iterable[KnownRun], cluster: str, job_id: int, at: datetime) -> KnownRun | None:
+    """Of runs, the newest first, the one that held this job id at that moment, as `of_job` finds it."""
+    for run in found:
+        was_there = run.submitted_at is None or run.submitted_at <= at + CLOCK_SLACK
+        if (run.cluster, run.job_id) == (cluster, job_id) and was_there:
+            return run
+    return None
+
+
+def register(session: Session, fresh: Sequence[KnownRun]) -> None:
+    """Make runs of which only their points are known: they run, and their client says so."""
+    rows = [
+        {**one._asdict(), "updated_at": one.created_at, "state": "RUNNING", "state_source": "client"} for one in fresh
+    ]
+    if rows:
+        session.execute(insert(Run), rows)
+
+
+def touch(session: Session, ids: Collection[str], now: datetime) -> None:
+    """Say of runs that something of theirs changed."""
+    if ids:
+        session.execute(update(Run).where(Run.id.in_(ids)).values(updated_at=now), execution_options=_UNSEEN)
 
 
 def of_cluster(

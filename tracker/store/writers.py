@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, fields
 from itertools import combinations
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, bindparam, func, select
 from sqlalchemy.orm import Session
 
+from tracker.store.runs import KnownRun
 from tracker.store.tables import Attempt, Run, Writer
+from tracker.store.upsert import upsert
 
 SCRIPT = "script"
 """A writer of the user's program: its rank logs steps, and it may go on where an earlier attempt ended."""
@@ -31,28 +33,59 @@ class Logged:
     lowest_rank: int
 
 
+@dataclass
+class HeldWriter:
+    """A writer as a request finds and changes it: the columns of its row (see `tables.Writer`)."""
+
+    run_id: str
+    name: str
+    offset_bytes: int = 0
+    next_step: int = 0
+    rejected_lines: int = 0
+    node: str | None = None
+    rank: int = 0
+    kind: str = SCRIPT
+    restarts: int | None = None
+    first_step: int | None = None
+    clock_skew_us: int = 0
+    batches: int = 0
+
+
+_COLUMNS = tuple(Writer.__table__.c[one.name] for one in fields(HeldWriter))
+_HELD = select(*_COLUMNS).where(
+    _COLUMNS[0].in_(bindparam("runs", expanding=True)), _COLUMNS[1].in_(bindparam("names", expanding=True))
+)
+
+
+def held(session: Session, names: Collection[tuple[str, str]]) -> dict[tuple[str, str], HeldWriter]:
+    """The writers with these runs and names, by one statement; new ones where there are none.
+
+    The caller holds the runs locked, and calls `keep` with those it changed.
+    """
+    found = {(run_id, name): HeldWriter(run_id, name) for run_id, name in names}
+    wanted = {"runs": list({one for one, _ in names}), "names": list({one for _, one in names})}
+    rows = session.execute(_HELD, wanted)
+    found.update({(row[0], row[1]): HeldWriter(*row) for row in rows if (row[0], row[1]) in found})
+    return found
+
+
+def keep(session: Session, changed: Sequence[HeldWriter]) -> None:
+    """Store writers, new and known ones, by one statement."""
+    upsert(session, Writer, [vars(one) for one in changed])
+
+
 def lock(session: Session, run_id: str, name: str) -> Writer:
     """The writer, locked until the transaction ends; made if there is none."""
     query = select(Writer).where(Writer.run_id == run_id, Writer.name == name).with_for_update()
     writer = session.scalar(query)
     if writer is None:
-        writer = Writer(
-            run_id=run_id,
-            name=name,
-            offset_bytes=0,
-            next_step=0,
-            rejected_lines=0,
-            rank=0,
-            kind=SCRIPT,
-            clock_skew_us=0,
-            batches=0,
-        )
+        writer = Writer(run_id=run_id, name=name)
         session.add(writer)
         session.flush()
     return writer
 
 
-def restarts_now(session: Session, run: Run) -> int:
+def restarts_now(session: Session, run: Run | KnownRun) -> int:
     """How often the run was requeued as far as we know: for a writer that does not say in which attempt it is."""
     if run.cluster is None:
         return 0
@@ -60,7 +93,7 @@ def restarts_now(session: Session, run: Run) -> int:
     return max(run.restarts, told_by_hooks or 0)
 
 
-def goes_on_at(session: Session, writer: Writer) -> int:
+def goes_on_at(session: Session, writer: Writer | HeldWriter) -> int:
     """The step at which a new writer begins that names none: after the last one of its rank in earlier attempts."""
     if writer.kind == MACHINE or not writer.restarts:
         return 0

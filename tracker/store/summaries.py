@@ -1,0 +1,151 @@
+"""Summaries: what all points of each metric of a run come to, brought up to date by one statement a request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from sqlalchemy import bindparam, func, select
+from sqlalchemy.orm import Session
+
+from tracker.store.batches import Block
+from tracker.store.points import Floats
+from tracker.store.tables import Summary
+
+MOST_METRICS = 2000
+"""Metrics of one run: as much as people can look at, and little enough that no user's run makes others wait."""
+_OF_RUN = Summary.__table__.c.run_id
+_COUNTS = select(_OF_RUN, func.count()).where(_OF_RUN.in_(bindparam("runs", expanding=True))).group_by(_OF_RUN)
+_LARGEST = float(np.finfo(np.float64).max)
+
+
+class Figures(NamedTuple):
+    """What some points of a metric come to, by the columns of the table; `line` is the place of the last point."""
+
+    last: float | None
+    last_step: int
+    last_restarts: int
+    last_rank: int
+    last_time_us: int
+    min: float | None
+    max: float | None
+    total: float
+    finite_count: int
+    points: int
+    line: int
+
+    def __add__(self, later: Figures) -> Figures:  # type: ignore[override]
+        """What these points and later ones come to. Points of equal rank and time: the last line's counts."""
+        newest = later if later._age() >= self._age() else self
+        return Figures(
+            *newest[:5],
+            min=later.min if self.min is None or (later.min is not None and later.min < self.min) else self.min,
+            max=later.max if self.max is None or (later.max is not None and later.max > self.max) else self.max,
+            total=min(max(self.total + later.total, -_LARGEST), _LARGEST),
+            finite_count=self.finite_count + later.finite_count,
+            points=self.points + later.points,
+            line=newest.line,
+        )
+
+    def _age(self) -> tuple[int, ...]:
+        return self.last_restarts, -self.last_rank, self.last_time_us, self.line
+
+
+Rows = dict[tuple[str, str], Figures]
+"""By run and metric."""
+
+
+def of(blocks: Iterable[Block], *, restarts: int, rank: int) -> dict[str, Figures]:
+    """What the points of a writer come to. `last` is None for NaN, which SQLite cannot keep."""
+    found: dict[str, Figures] = {}
+    for block in blocks:
+        for metric, figures in zip(block.metrics, _of_block(block, restarts, rank), strict=True):
+            found[metric] = found[metric] + figures if metric in found else figures
+    return found
+
+
+def _of_block(block: Block, restarts: int, rank: int) -> Iterable[Figures]:
+    count = len(block.steps)
+    newest = count - 1 - int(np.argmax(block.times_us[::-1]))  # of equal times the one written last
+    whose = int(block.steps[newest]), restarts, rank, int(block.times_us[newest])
+    line = int(block.lines[newest])
+    last: list[float] = block.values[:, newest].tolist()
+    for value, (least, greatest, total, finite) in zip(last, _ranges(block.values), strict=True):
+        known = None if value != value else value  # NaN alone differs from itself
+        if finite:
+            yield Figures(known, *whose, least, greatest, total, finite, count, line)
+        else:
+            yield Figures(known, *whose, None, None, 0.0, 0, count, line)
+
+
+def _ranges(values: Floats) -> Iterable[tuple[float, float, float, int]]:
+    """Least, greatest, sum and number of the finite values of each row."""
+    finite = np.isfinite(values)
+    with np.errstate(over="ignore"):
+        if finite.all():
+            counts = [values.shape[1]] * len(values)
+            columns = values.min(axis=1), values.max(axis=1), values.sum(axis=1)
+        else:
+            counts = np.count_nonzero(finite, axis=1).tolist()
+            least, greatest = np.where(finite, values, np.inf), np.where(finite, values, -np.inf)
+            columns = least.min(axis=1), greatest.max(axis=1), np.where(finite, values, 0.0).sum(axis=1)
+    least, greatest, totals = columns
+    # The greatest float instead of infinity, which is no number in a sum.
+    return zip(least.tolist(), greatest.tolist(), np.nan_to_num(totals).tolist(), counts, strict=True)
+
+
+def refused(session: Session, brought: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """By run which of these metrics are too many: a run has at most MOST_METRICS, and those it has stay."""
+    counts = dict(session.execute(_COUNTS, {"runs": list(brought)}).all())
+    crowded = [run for run, metrics in brought.items() if counts.get(run, 0) + len(metrics) > MOST_METRICS]
+    if not crowded:
+        return {}
+    known = set(session.execute(select(Summary.run_id, Summary.metric).where(Summary.run_id.in_(crowded))))
+    fresh = {run: [metric for metric in brought[run] if (run, metric) not in known] for run in crowded}
+    return {run: metrics[max(MOST_METRICS - counts.get(run, 0), 0) :] for run, metrics in fresh.items()}
+
+
+def add(session: Session, rows: Rows) -> None:
+    """Bring summaries up to date, whatever their number by one statement. The caller holds the runs locked.
+
+    `last` is the newest attempt's lowest rank's last point by time: late points of others do not touch it.
+    """
+    if not rows:
+        return
+    told = [(run, metric, *figures[:-1]) for (run, metric), figures in rows.items()]
+    connection = session.connection()
+    if connection.dialect.name == "postgresql":
+        # Text of arrays costs a small part of so many parameters.
+        columns = tuple(_array(column) for column in zip(*told, strict=True))
+        connection.exec_driver_sql(_ON_POSTGRESQL, columns)
+    else:
+        connection.exec_driver_sql(_ON_SQLITE, told)
+
+
+def _array(column: Sequence[Any]) -> str:
+    """A column as text of a PostgreSQL array."""
+    if isinstance(column[0], str):
+        return "{" + ",".join('"' + one.replace("\\", "\\\\").replace('"', '\\"') + '"' for one in column) + "}"
+    return "{" + ",".join("NULL" if one is None else repr(one) for one in column) + "}"
+
+
+_NAMES = ("run_id", "metric", *Figures._fields[:-2], "count")
+_KINDS = ("text", "text", "float8", *("int8",) * 4, *("float8",) * 3, *("int8",) * 2)
+_IS_NEWER = """(excluded.last_restarts, -excluded.last_rank, excluded.last_time_us)
+    >= (known.last_restarts, -known.last_rank, known.last_time_us)"""
+_OF_LAST = ("last", "last_step", "last_restarts", "last_rank", "last_time_us")
+_UPSERT = f"""
+INSERT INTO summaries AS known ({", ".join(f'"{name}"' for name in _NAMES)}) {{rows}}
+ON CONFLICT (run_id, metric) DO UPDATE SET
+    {", ".join(f"{one} = CASE WHEN {_IS_NEWER} THEN excluded.{one} ELSE known.{one} END" for one in _OF_LAST)},
+    "min" = CASE WHEN known."min" IS NULL OR excluded."min" < known."min" THEN excluded."min" ELSE known."min" END,
+    "max" = CASE WHEN known."max" IS NULL OR excluded."max" > known."max" THEN excluded."max" ELSE known."max" END,
+    total = CASE WHEN excluded.total > 0 AND known.total > {_LARGEST!r} - excluded.total THEN {_LARGEST!r}
+                 WHEN excluded.total < 0 AND known.total < -{_LARGEST!r} - excluded.total THEN -{_LARGEST!r}
+                 ELSE known.total + excluded.total END,
+    finite_count = known.finite_count + excluded.finite_count,
+    "count" = known."count" + excluded."count"
+"""
+_ON_POSTGRESQL = _UPSERT.format(rows=f"SELECT * FROM unnest({', '.join(f'%s::{kind}[]' for kind in _KINDS)})")
+_ON_SQLITE = _UPSERT.format(rows=f"VALUES ({', '.join('?' * len(_NAMES))})")
