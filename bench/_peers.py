@@ -83,7 +83,8 @@ def peers(names: list[str], python: Path, place: Path) -> Iterator[list[Tracker]
     if not any(name.startswith("mlflow") for name in names):
         yield [_peer(name, python) for name in names]
         return
-    with _mlflow_server(python, place / "mlflow-server") as url:
+    folder = place / "mlflow-server"
+    with mlflow_server(python, folder, f"sqlite:///{folder}/mlflow.db") as (url, _):
         yield [_peer(name, python, url) for name in names]
 
 
@@ -93,8 +94,11 @@ def _peer(name: str, python: Path, mlflow_url: str = "") -> Tracker:
 
 
 @contextmanager
-def _mlflow_server(python: Path, folder: Path) -> Iterator[str]:
-    """Run `mlflow server` as it comes, on SQLite and loopback, with uvloop: without it a stall of TCP is measured."""
+def mlflow_server(python: Path, folder: Path, database: str) -> Iterator[tuple[str, int]]:
+    """Run `mlflow server` as it comes, on loopback, with uvloop: without it a stall of TCP is measured.
+
+    Yields its address and the id of its first process.
+    """
     progress("  MLflow's server")
     folder.mkdir()
     port = free_port(27_500)
@@ -105,7 +109,7 @@ def _mlflow_server(python: Path, folder: Path) -> Iterator[str]:
         "LANG": "C.UTF-8",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # workers for evaluations, which nobody asks for here
     }
-    store = ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", f"{folder}/artifacts"]
+    store = ["--backend-store-uri", database, "--artifacts-destination", f"{folder}/artifacts"]
     with (folder / "log").open("wb") as log:
         server = subprocess.Popen(
             [str(python), "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), *store],
@@ -119,7 +123,7 @@ def _mlflow_server(python: Path, folder: Path) -> Iterator[str]:
     try:
         url = f"http://127.0.0.1:{port}"
         _wait_for(url, server, folder / "log")
-        yield url
+        yield url, server.pid
     finally:
         _end_group(server)
 
