@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import chain
 from typing import Any
 
@@ -23,6 +24,7 @@ _PLAIN = frozenset(("metrics", "step", "time"))
 _NUMBERS = frozenset((float, int, bool))
 _TIMES = frozenset((float, int))
 _MOST_NOTES = 100
+_MOST_REMEMBERED = 64  # names of a line, so that what is remembered stays small
 _TOGETHER = 512  # lines that are taken together, or one by one if one of them is odd
 
 
@@ -52,7 +54,6 @@ class PointLines:
         self.next_step: int | None = None
         self.notes: dict[str, str] = {}
         self._rows: dict[tuple[str, ...], _Rows] = {}
-        self._names_as_they_are: set[tuple[str, ...]] = set()
 
     def take_all(self, messages: Sequence[dict[str, Any]]) -> int:
         """Take lines of which `is_plain` is true; the answer says how many of them are no lines of points."""
@@ -114,17 +115,9 @@ class PointLines:
         if min(steps) < _MIN_STEP or max(steps) > MAX_STEP or min(times_s) < 0 or max(times_s) > MAX_TIME_S:
             return False
         names = [*map(tuple, metrics)]
-        if not all(map(self._is_as_it_is, {*names})):
+        if not all(map(_are_kept, {*names})):
             return False
         self._put(names, steps, times_s, values)
-        return True
-
-    def _is_as_it_is(self, names: tuple[str, ...]) -> bool:
-        """Whether these names are kept as they were written."""
-        if names not in self._names_as_they_are:
-            if tuple(name for name, _ in flattened(dict.fromkeys(names))) != names:
-                return False
-            self._names_as_they_are.add(names)
         return True
 
     def _put(
@@ -173,3 +166,17 @@ class PointLines:
 def is_plain(message: Any) -> bool:
     """Whether a line has exactly what our client writes."""
     return type(message) is dict and message.keys() == _PLAIN
+
+
+def _are_kept(names: tuple[str, ...]) -> bool:
+    """Whether metrics are kept under the names that were written."""
+    return _known_as_kept(names) if len(names) <= _MOST_REMEMBERED else _as_kept(names) == names
+
+
+@lru_cache(512)
+def _known_as_kept(names: tuple[str, ...]) -> bool:
+    return _as_kept(names) == names
+
+
+def _as_kept(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name for name, _ in flattened(dict.fromkeys(names)))

@@ -15,7 +15,7 @@ from tracker.actions.read_points import MAX_STEP
 from tracker.actions.store_things import store_things
 from tracker.errors import BadInput
 from tracker.events import JobFolder, run_of_writer
-from tracker.store import experiments, params, runs, series, summaries, writers
+from tracker.store import experiments, params, results, runs, series, summaries, writers
 from tracker.store.batches import Brought
 from tracker.store.database import Session
 from tracker.store.runs import KnownRun
@@ -83,6 +83,7 @@ def _write(store: _Intake) -> None:
     for run_id, notes in store.notes.items():
         params.add_notes(session, run_id, notes)
     session.flush()
+    results.forget(session, [run.id for run in store.runs if run.id in store.notes and not run.results_due])
     runs.touch(session, [*store.notes], store.now)
 
 
@@ -126,7 +127,7 @@ def _with_id(store: _Intake, run_id: str) -> KnownRun | None:
 def _made(store: _Intake, folder: JobFolder, user: str | None) -> KnownRun:
     experiment = experiments.named(store.session, experiments.DEFAULT, store.now)
     run_id = _id(folder.run_id) if folder.run_id else str(uuid.uuid4())
-    run = KnownRun(run_id, folder.cluster, folder.job_id, None, experiment.id, user, 0, None, store.now)
+    run = KnownRun(run_id, folder.cluster, folder.job_id, None, experiment.id, user, 0, None, store.now, False)
     store.runs.append(run)
     return run
 
@@ -135,7 +136,7 @@ def _beside(store: _Intake, parent: KnownRun, run_id: str) -> KnownRun | BadInpu
     """The run that a script of the parent's job began beside it; made if there is none."""
     run = _with_id(store, run_id)
     if run is None:
-        run = KnownRun(run_id, None, None, parent.id, parent.experiment_id, parent.user, 0, None, store.now)
+        run = KnownRun(run_id, None, None, parent.id, parent.experiment_id, parent.user, 0, None, store.now, False)
         store.runs.append(run)
     if run.parent_id != parent.id:
         return BadInput(f"The run {run_id} was not begun in this folder's job.")

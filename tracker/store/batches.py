@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import groupby
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
@@ -72,17 +72,17 @@ class Brought(NamedTuple):
 
 def add(session: Session, brought: Sequence[Brought]) -> None:
     """Keep what a request brings, of any number of writers by one statement."""
-    rows = [
-        {"run_id": one.run_id, "writer": one.writer, "number": one.number, "points": count, "due": _is_due(one, count), "content": pack(one.blocks)}
-        for one in brought
-        if (count := sum(block.values.size for block in one.blocks))
-    ]
+    rows = [_row(one, count) for one in brought if (count := sum(block.values.size for block in one.blocks))]
     if rows:
         session.execute(_INSERT, rows)
 
 
-def _is_due(brought: Brought, count: int) -> bool:
-    return (brought.number + 1) % MANY == 0 or count >= MANY_POINTS
+def _row(brought: Brought, count: int) -> dict[str, Any]:
+    due = (brought.number + 1) % MANY == 0 or count >= MANY_POINTS
+    return {
+        "run_id": brought.run_id, "writer": brought.writer, "number": brought.number, "points": count, "due": due,
+        "content": pack(brought.blocks),
+    }  # fmt: skip
 
 
 def pending(

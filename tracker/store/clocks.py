@@ -14,6 +14,8 @@ RIGHT_WITHIN = timedelta(seconds=2)
 STEADY_WITHIN = timedelta(seconds=1)
 LONGEST_WAY = timedelta(seconds=90)
 """A request takes no longer (see agent/server.py): what is more is the clock's."""
+NOTED_EVERY = timedelta(seconds=10)
+"""How often it is written down that a clock is still as it was: each request would be a row changed."""
 SETTLES_AFTER = timedelta(seconds=60)
 
 
@@ -31,7 +33,8 @@ def behind(session: Session, cluster: str, node: str, measured: timedelta, now: 
     known = timedelta(microseconds=clock.skew_us)
     is_late = timedelta(0) < measured - known < LONGEST_WAY and now < clock.measured_at + SETTLES_AFTER
     if abs(measured - known) <= STEADY_WITHIN:
-        clock.measured_at = max(now, clock.measured_at)
+        if now - clock.measured_at > NOTED_EVERY:
+            clock.measured_at = now
     elif not is_late:
         known = measured if abs(measured) >= RIGHT_WITHIN else timedelta(0)
         clock.skew_us, clock.measured_at = known // timedelta(microseconds=1), now

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from sqlalchemy import and_, delete, exists, func, or_, select
+from sqlalchemy import and_, bindparam, delete, exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from tracker.errors import NotFound
@@ -75,27 +75,26 @@ def expect(session: Session, run_id: str, stream: str, path: str, node: str | No
         log.path, log.node, log.complete, log.problem = path, node, False, None
 
 
+_FOLLOWED = (
+    select(Run.job_id, Log.stream, Log.path, Log.uid, Log.offset_bytes, Log.file)
+    .join(Run, Run.id == Log.run_id)
+    .where(Run.cluster == bindparam("cluster"), Run.job_id.is_not(None), Log.complete.is_(False))
+    .where(or_(Run.state != "PENDING", Log.offset_bytes > 0))
+    .order_by(Run.created_at.desc())
+    .limit(MOST_FOLLOWED)
+)
+_OF_NODE = _FOLLOWED.where(Log.node == bindparam("node"))
+_OF_OTHERS = _FOLLOWED.where(~exists().where(HookEvent.run_id == Run.id))
+
+
 def followed(session: Session, cluster: str, node: str | None) -> list[Followed]:
     """Streams that the agent of the node should follow: of running jobs, and of ended ones until their end was read.
 
     None stands for an agent on a shared file system: it follows the runs of nodes that have no agent, as no hook tells.
     """
-    hooked = exists().where(HookEvent.run_id == Run.id)
-    query = (
-        select(Run.job_id, Log.stream, Log.path, Log.uid, Log.offset_bytes, Log.file)
-        .join(Run, Run.id == Log.run_id)
-        .where(
-            Run.cluster == cluster,
-            Run.job_id.is_not(None),
-            Log.complete.is_(False),
-            ~hooked if node is None else Log.node == node,
-        )
-        .where(or_(Run.state != "PENDING", Log.offset_bytes > 0))
-        .order_by(Run.created_at.desc())
-        .limit(MOST_FOLLOWED)
-    )
+    query = _OF_OTHERS if node is None else _OF_NODE
     newest: dict[tuple[int, str], Followed] = {}
-    for row in session.execute(query):
+    for row in session.execute(query, {"cluster": cluster, "node": node}):
         one = Followed(*row)  # type: ignore[arg-type]  # the query asks for runs that have a job id
         newest.setdefault((one.job_id, one.stream), one)  # ids are reused: a job folder is the newest run's
     return list(newest.values())

@@ -23,6 +23,8 @@ _COPIED = ("run_id", "metric", "last", "min", "max")
 
 def forget(session: Session, run_ids: Collection[str]) -> None:
     """The summaries of these runs have changed: they are due. Called in the transaction that changes them."""
+    if not run_ids:
+        return
     due = update(Run).where(Run.id.in_(list(run_ids)), Run.results_due.is_(False)).values(results_due=True)
     changed = session.scalars(due.returning(Run.id), execution_options=_UNSEEN).all()
     if changed:

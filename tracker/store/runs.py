@@ -333,15 +333,19 @@ class KnownRun(NamedTuple):
     restarts: int
     submitted_at: datetime | None
     created_at: datetime
+    results_due: bool
 
 
 _RUNS = Run.__table__.c
-_MANY_CLUSTERS, _MANY_JOBS, _MANY_IDS = (bindparam(name, expanding=True) for name in ("clusters", "jobs", "ids"))
-# Jobs of these ids in each of these clusters: nearly always it is one, and two lists are quicker than one of pairs.
-_WANTED = or_(and_(_RUNS.cluster.in_(_MANY_CLUSTERS), _RUNS.job_id.in_(_MANY_JOBS)), _RUNS.id.in_(_MANY_IDS))
+_WITH_IDS = _RUNS.id.in_(bindparam("ids", expanding=True))
+# Nearly always it is one cluster, and two lists are quicker than one of pairs.
+_OF_JOBS = and_(
+    _RUNS.cluster.in_(bindparam("clusters", expanding=True)), _RUNS.job_id.in_(bindparam("jobs", expanding=True))
+)
+_WANTED = or_(_OF_JOBS, _WITH_IDS)
 _KNOWN = select(*(_RUNS[name] for name in KnownRun._fields)).where(_WANTED).order_by(_RUNS.created_at.desc())
 _NAMES = select(_RUNS.id, _RUNS.cluster, _RUNS.job_id).where(_WANTED)
-_LOCK = select(_RUNS.id).where(_RUNS.id.in_(_MANY_IDS)).order_by(_RUNS.id).with_for_update()
+_LOCK = select(_RUNS.id).where(_WITH_IDS).order_by(_RUNS.id).with_for_update()
 
 
 def _named(jobs: Collection[tuple[str, int]], ids: Collection[str]) -> dict[str, list[Any]]:
@@ -375,10 +379,13 @@ def register(session: Session, fresh: Sequence[KnownRun]) -> None:
         session.execute(insert(Run), rows)
 
 
+_TOUCH = update(Run).where(_WITH_IDS).values(updated_at=bindparam("now"))
+
+
 def touch(session: Session, ids: Collection[str], now: datetime) -> None:
     """Say of runs that something of theirs changed."""
     if ids:
-        session.execute(update(Run).where(Run.id.in_(ids)).values(updated_at=now), execution_options=_UNSEEN)
+        session.execute(_TOUCH, {"ids": list(ids), "now": now}, execution_options=_UNSEEN)
 
 
 def of_cluster(
@@ -428,7 +435,10 @@ def by_ids(session: Session, ids: Iterable[str]) -> list[Run]:
 
 def over(session: Session, jobs: Iterable[tuple[str, int]], ids: Iterable[str]) -> list[Run]:
     """Of the runs of these jobs and with these ids those that are over for good, the newest of a job only."""
-    either = or_(tuple_(Run.cluster, Run.job_id).in_(list(jobs)), Run.id.in_(list(ids)))
+    jobs, ids = list(jobs), list(ids)
+    if not (jobs or ids):
+        return []
+    either = or_(tuple_(Run.cluster, Run.job_id).in_(jobs), Run.id.in_(ids))
     newest: dict[tuple[str | None, int | str], Run] = {}
     for run in session.scalars(select(Run).where(either).order_by(Run.created_at)):
         newest[(run.cluster, run.job_id or run.id)] = run

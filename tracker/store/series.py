@@ -21,12 +21,13 @@ from tracker.store.tables import Writer
 def append(session: Session, writer: Writer, columns: Mapping[str, Points]) -> list[str]:
     """Put points of metrics to the end of a writer's series, and into the summaries.
 
-    A run has at most MOST_METRICS metrics; the answer names those that were one too many and are not kept.
+    A run has at most `summaries.MOST_METRICS` metrics; the answer names those that were one too many and are not kept.
     """
     session.flush()
     brought = Brought(writer.run_id, writer.name, writer.batches, [_block(*one) for one in columns.items()])
     refused = put(session, [(brought, writer.restarts or 0, writer.rank)])
     writer.batches += 1
+    results.forget(session, [writer.run_id])
     return refused.get(writer.run_id, [])
 
 
@@ -38,8 +39,8 @@ def _block(metric: str, points: Points) -> Block:
 def put(session: Session, told: Sequence[tuple[Brought, int, int]]) -> dict[str, list[str]]:
     """Keep what a request brings and bring the summaries up to date: the same statements for any number of writers.
 
-    Each comes with the restarts and the rank of its writer. The caller holds the runs locked. The answer names, by run,
-    metrics that were too many (`summaries.MOST_METRICS` a run) and are not kept.
+    Each comes with restarts and rank of its writer. The caller holds the runs locked, and forgets their results.
+    The answer names, by run, metrics that were too many (`summaries.MOST_METRICS` a run) and are not kept.
     """
     metrics: dict[str, dict[str, None]] = {}
     for brought, _, _ in told:
@@ -56,7 +57,6 @@ def put(session: Session, told: Sequence[tuple[Brought, int, int]]) -> dict[str,
         kept.append(brought._replace(blocks=blocks))
     batches.add(session, kept)
     summaries.add(session, rows)
-    results.forget(session, list(metrics))
     return refused
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from sqlalchemy import bindparam, func, select
@@ -12,12 +12,15 @@ from sqlalchemy.orm import Session
 from tracker.store.batches import Block
 from tracker.store.points import Floats
 from tracker.store.tables import Summary
+from tracker.store.upsert import as_array
 
 MOST_METRICS = 2000
 """Metrics of one run: as much as people can look at, and little enough that no user's run makes others wait."""
 _OF_RUN = Summary.__table__.c.run_id
 _COUNTS = select(_OF_RUN, func.count()).where(_OF_RUN.in_(bindparam("runs", expanding=True))).group_by(_OF_RUN)
 _LARGEST = float(np.finfo(np.float64).max)
+_WIDEST = 1e300
+"""No spread is greater: databases refuse sums that are no numbers."""
 
 
 class Figures(NamedTuple):
@@ -31,6 +34,7 @@ class Figures(NamedTuple):
     min: float | None
     max: float | None
     total: float
+    spread: float | None
     finite_count: int
     points: int
     line: int
@@ -43,10 +47,21 @@ class Figures(NamedTuple):
             min=later.min if self.min is None or (later.min is not None and later.min < self.min) else self.min,
             max=later.max if self.max is None or (later.max is not None and later.max > self.max) else self.max,
             total=min(max(self.total + later.total, -_LARGEST), _LARGEST),
+            spread=self._spread(later),
             finite_count=self.finite_count + later.finite_count,
             points=self.points + later.points,
             line=newest.line,
         )
+
+    def _spread(self, later: Figures) -> float | None:
+        """As Chan, Golub and LeVeque (1983) put them together: exact where sums of squares are not."""
+        if not self.finite_count or not later.finite_count:
+            return later.spread if later.finite_count else self.spread
+        if self.spread is None or later.spread is None:
+            return None
+        apart = later.total / later.finite_count - self.total / self.finite_count
+        share = self.finite_count * later.finite_count / (self.finite_count + later.finite_count)
+        return min(self.spread + later.spread + apart * apart * share, _WIDEST)
 
     def _age(self) -> tuple[int, ...]:
         return self.last_restarts, -self.last_rank, self.last_time_us, self.line
@@ -71,33 +86,39 @@ def _of_block(block: Block, restarts: int, rank: int) -> Iterable[Figures]:
     whose = int(block.steps[newest]), restarts, rank, int(block.times_us[newest])
     line = int(block.lines[newest])
     last: list[float] = block.values[:, newest].tolist()
-    for value, (least, greatest, total, finite) in zip(last, _ranges(block.values), strict=True):
+    for value, (least, greatest, total, spread, finite) in zip(last, _ranges(block.values), strict=True):
         known = None if value != value else value  # NaN alone differs from itself
         if finite:
-            yield Figures(known, *whose, least, greatest, total, finite, count, line)
+            yield Figures(known, *whose, least, greatest, total, spread, finite, count, line)
         else:
-            yield Figures(known, *whose, None, None, 0.0, 0, count, line)
+            yield Figures(known, *whose, None, None, 0.0, 0.0, 0, count, line)
 
 
-def _ranges(values: Floats) -> Iterable[tuple[float, float, float, int]]:
-    """Least, greatest, sum and number of the finite values of each row."""
+def _ranges(values: Floats) -> Iterable[tuple[float, float, float, float, int]]:
+    """Of the finite values of each row the least, greatest and sum, the squared distances from their mean, how many."""
     finite = np.isfinite(values)
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         if finite.all():
-            counts = [values.shape[1]] * len(values)
-            columns = values.min(axis=1), values.max(axis=1), values.sum(axis=1)
+            counts = np.full(len(values), values.shape[1])
+            least, greatest, totals = values.min(axis=1), values.max(axis=1), values.sum(axis=1)
+            apart = values - (totals / counts)[:, np.newaxis]
         else:
-            counts = np.count_nonzero(finite, axis=1).tolist()
-            least, greatest = np.where(finite, values, np.inf), np.where(finite, values, -np.inf)
-            columns = least.min(axis=1), greatest.max(axis=1), np.where(finite, values, 0.0).sum(axis=1)
-    least, greatest, totals = columns
+            counts = np.count_nonzero(finite, axis=1)
+            least, greatest = (
+                np.where(finite, values, np.inf).min(axis=1),
+                np.where(finite, values, -np.inf).max(axis=1),
+            )
+            totals = np.where(finite, values, 0.0).sum(axis=1)
+            apart = np.where(finite, values - (totals / counts)[:, np.newaxis], 0.0)
+        spreads = np.fmin(np.square(apart).sum(axis=1), _WIDEST)
     # The greatest float instead of infinity, which is no number in a sum.
-    return zip(least.tolist(), greatest.tolist(), np.nan_to_num(totals).tolist(), counts, strict=True)
+    columns = least, greatest, np.nan_to_num(totals), spreads, counts
+    return zip(*(column.tolist() for column in columns), strict=True)
 
 
 def refused(session: Session, brought: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
     """By run which of these metrics are too many: a run has at most MOST_METRICS, and those it has stay."""
-    counts = dict(session.execute(_COUNTS, {"runs": list(brought)}).all())
+    counts: dict[str, int] = dict(session.execute(_COUNTS, {"runs": list(brought)}).all())
     crowded = [run for run, metrics in brought.items() if counts.get(run, 0) + len(metrics) > MOST_METRICS]
     if not crowded:
         return {}
@@ -117,24 +138,24 @@ def add(session: Session, rows: Rows) -> None:
     connection = session.connection()
     if connection.dialect.name == "postgresql":
         # Text of arrays costs a small part of so many parameters.
-        columns = tuple(_array(column) for column in zip(*told, strict=True))
+        columns = tuple(as_array(column) for column in zip(*told, strict=True))
         connection.exec_driver_sql(_ON_POSTGRESQL, columns)
     else:
         connection.exec_driver_sql(_ON_SQLITE, told)
 
 
-def _array(column: Sequence[Any]) -> str:
-    """A column as text of a PostgreSQL array."""
-    if isinstance(column[0], str):
-        return "{" + ",".join('"' + one.replace("\\", "\\\\").replace('"', '\\"') + '"' for one in column) + "}"
-    return "{" + ",".join("NULL" if one is None else repr(one) for one in column) + "}"
-
-
 _NAMES = ("run_id", "metric", *Figures._fields[:-2], "count")
-_KINDS = ("text", "text", "float8", *("int8",) * 4, *("float8",) * 3, *("int8",) * 2)
-_IS_NEWER = """(excluded.last_restarts, -excluded.last_rank, excluded.last_time_us)
-    >= (known.last_restarts, -known.last_rank, known.last_time_us)"""
+_KINDS = ("text", "text", "float8", *("int8",) * 4, *("float8",) * 4, *("int8",) * 2)
 _OF_LAST = ("last", "last_step", "last_restarts", "last_rank", "last_time_us")
+_IS_NEWER = """(excluded.last_restarts, -excluded.last_rank, excluded.last_time_us)
+        >= (known.last_restarts, -known.last_rank, known.last_time_us)"""
+# PostgreSQL refuses to calculate what is too great for a float, or so small that nothing of it is left.
+_MEANS = [
+    f"CASE WHEN abs({one}.total) < 1e-280 THEN 0 ELSE {one}.total / {one}.finite_count END"
+    for one in ("excluded", "known")
+]
+_APART = f"(({_MEANS[0]}) / 2 - ({_MEANS[1]}) / 2)"
+_SHARE = "(4.0 * known.finite_count * excluded.finite_count / (known.finite_count + excluded.finite_count))"
 _UPSERT = f"""
 INSERT INTO summaries AS known ({", ".join(f'"{name}"' for name in _NAMES)}) {{rows}}
 ON CONFLICT (run_id, metric) DO UPDATE SET
@@ -144,6 +165,11 @@ ON CONFLICT (run_id, metric) DO UPDATE SET
     total = CASE WHEN excluded.total > 0 AND known.total > {_LARGEST!r} - excluded.total THEN {_LARGEST!r}
                  WHEN excluded.total < 0 AND known.total < -{_LARGEST!r} - excluded.total THEN -{_LARGEST!r}
                  ELSE known.total + excluded.total END,
+    spread = CASE WHEN known.finite_count = 0 THEN excluded.spread
+                  WHEN excluded.finite_count = 0 OR known.spread IS NULL THEN known.spread
+                  WHEN abs({_APART}) > 1e140 OR known.spread >= {_WIDEST!r} THEN {_WIDEST!r}
+                  WHEN abs({_APART}) < 1e-140 THEN known.spread + excluded.spread
+                  ELSE known.spread + excluded.spread + {_APART} * {_APART} * {_SHARE} END,
     finite_count = known.finite_count + excluded.finite_count,
     "count" = known."count" + excluded."count"
 """

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from sqlalchemy import func, select, tuple_
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session
 
 from tracker.store.tables import Attempt, Run, Writer
@@ -27,34 +27,53 @@ def of_jobs(session: Session, jobs: Sequence[tuple[str, int]]) -> list[Told]:
     """What those of these jobs (cluster, job id) should know that run now."""
     if not jobs:
         return []
-    last = select(func.max(Attempt.number)).where(Attempt.run_id == Run.id).correlate(Run).scalar_subquery()
-    query = (
-        select(Run, Attempt)
-        .join(Attempt, (Attempt.run_id == Run.id) & (Attempt.number == last))
-        .where(tuple_(Run.cluster, Run.job_id).in_(jobs), Run.state.in_(("RUNNING", "SUSPENDED")))
-        .order_by(Run.created_at)
-    )
-    newest = {(run.cluster, run.job_id): (run, attempt) for run, attempt in session.execute(query)}
-    steps = _last_steps(session, [run for run, attempt in newest.values() if attempt.number > 1])
-    return [
-        Told(str(cluster), int(job_id or 0), attempt.number, _ends_at(run, attempt), steps.get(run.id))
-        for (cluster, job_id), (run, attempt) in newest.items()
-    ]
+    named = {"clusters": list({one for one, _ in jobs}), "jobs": list({one for _, one in jobs})}
+    rows = [_Running(*row) for row in session.execute(_RUNNING, named)]
+    newest = {(row.cluster, row.job_id): row for row in rows if (row.cluster, row.job_id) in set(jobs)}
+    steps = _last_steps(session, [row.run_id for row in newest.values() if row.attempt > 1])
+    return [Told(row.cluster, row.job_id, row.attempt, _ends_at(row), steps.get(row.run_id)) for row in newest.values()]
 
 
-def _ends_at(run: Run, attempt: Attempt) -> datetime | None:
-    if attempt.started_at is None or attempt.ended_at is not None or run.time_limit_s is None:
+class _Running(NamedTuple):
+    """A run that runs now, and its last attempt."""
+
+    run_id: str
+    cluster: str
+    job_id: int
+    time_limit_s: int | None
+    attempt: int
+    started_at: datetime | None
+    ended_at: datetime | None
+
+
+_runs, _attempts = Run.__table__.c, Attempt.__table__.c
+_LAST = (
+    select(func.max(_attempts.number)).where(_attempts.run_id == _runs.id).correlate(Run.__table__).scalar_subquery()
+)
+_RUNNING = (
+    select(_runs.id, _runs.cluster, _runs.job_id, _runs.time_limit_s, _attempts.number, _attempts.started_at,
+           _attempts.ended_at)
+    .join(Attempt.__table__, _attempts.run_id == _runs.id)
+    .where(_attempts.number == _LAST, _runs.state.in_(("RUNNING", "SUSPENDED")))
+    .where(_runs.cluster.in_(bindparam("clusters", expanding=True)))
+    .where(_runs.job_id.in_(bindparam("jobs", expanding=True)))
+    .order_by(_runs.created_at)
+)  # fmt: skip
+
+
+def _ends_at(row: _Running) -> datetime | None:
+    if row.started_at is None or row.ended_at is not None or row.time_limit_s is None:
         return None
-    return attempt.started_at + timedelta(seconds=run.time_limit_s)
+    return row.started_at + timedelta(seconds=row.time_limit_s)
 
 
-def _last_steps(session: Session, runs: Sequence[Run]) -> dict[str, int]:
-    if not runs:
+def _last_steps(session: Session, run_ids: Sequence[str]) -> dict[str, int]:
+    if not run_ids:
         return {}
     restarts = select(func.max(func.coalesce(Attempt.restarts, 0))).where(Attempt.run_id == Writer.run_id)
     query = (
         select(Writer.run_id, func.max(Writer.next_step))
-        .where(Writer.run_id.in_([run.id for run in runs]), Writer.kind == SCRIPT, Writer.first_step.is_not(None))
+        .where(Writer.run_id.in_(run_ids), Writer.kind == SCRIPT, Writer.first_step.is_not(None))
         .where(Writer.restarts < restarts.correlate(Writer).scalar_subquery())
         .group_by(Writer.run_id)
     )

@@ -26,3 +26,14 @@ def _statement(table: type[Table], columns: tuple[str, ...], dialect: str) -> In
     statement = insert(table.__table__)  # type: ignore[arg-type]  # a mapped class has a table
     others = {name: statement.excluded[name] for name in columns if name not in key}
     return statement.on_conflict_do_update(index_elements=key, set_=others)
+
+
+def as_array(column: Sequence[Any]) -> str:
+    """A column of texts or of numbers as text of a PostgreSQL array: thousands of values are one parameter so."""
+    if any(isinstance(one, str) for one in column):
+        return "{" + ",".join("NULL" if one is None else _quoted(one) for one in column) + "}"
+    return "{" + ",".join("NULL" if one is None else repr(one) for one in column) + "}"
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -6,12 +6,12 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from itertools import combinations
 
-from sqlalchemy import ColumnElement, bindparam, func, select
+from sqlalchemy import ColumnElement, String, bindparam, func, select
 from sqlalchemy.orm import Session
 
 from tracker.store.runs import KnownRun
 from tracker.store.tables import Attempt, Run, Writer
-from tracker.store.upsert import upsert
+from tracker.store.upsert import as_array, upsert
 
 SCRIPT = "script"
 """A writer of the user's program: its rank logs steps, and it may go on where an earlier attempt ended."""
@@ -57,6 +57,14 @@ _HELD = select(*_COLUMNS).where(
 )
 
 
+_ARRAYS = ", ".join("%s::text[]" if isinstance(column.type, String) else "%s::int8[]" for column in _COLUMNS)
+_KEEP = f"""
+INSERT INTO writers ({", ".join(column.name for column in _COLUMNS)}) SELECT * FROM unnest({_ARRAYS})
+ON CONFLICT (run_id, name) DO UPDATE SET
+    {", ".join(f"{column.name} = excluded.{column.name}" for column in _COLUMNS[2:])}
+"""  # SQLAlchemy would send a statement a row
+
+
 def held(session: Session, names: Collection[tuple[str, str]]) -> dict[tuple[str, str], HeldWriter]:
     """The writers with these runs and names, by one statement; new ones where there are none.
 
@@ -71,7 +79,11 @@ def held(session: Session, names: Collection[tuple[str, str]]) -> dict[tuple[str
 
 def keep(session: Session, changed: Sequence[HeldWriter]) -> None:
     """Store writers, new and known ones, by one statement."""
-    upsert(session, Writer, [vars(one) for one in changed])
+    if changed and session.get_bind().dialect.name == "postgresql":
+        rows = [vars(one).values() for one in changed]
+        session.connection().exec_driver_sql(_KEEP, tuple(as_array(column) for column in zip(*rows, strict=True)))
+    else:
+        upsert(session, Writer, [vars(one) for one in changed])
 
 
 def lock(session: Session, run_id: str, name: str) -> Writer:
