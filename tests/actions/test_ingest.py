@@ -317,6 +317,25 @@ def test_a_run_cannot_have_metrics_without_end(db: Database) -> None:
     assert {note.reason for note in told} == {"the run has 2000 metrics already"}
 
 
+def test_a_request_of_many_files_costs_as_many_statements_as_one_of_few(db: Database) -> None:
+    said: list[str] = []
+    event.listen(db.engine, "before_cursor_execute", lambda *seen: said.append(seen[2]))
+
+    def statements(jobs: int, offset: int) -> int:
+        folders = [f"dev.{job}" for job in range(1, jobs + 1)]
+        told = points(3, first=offset)
+        said.clear()
+        answer = Agent(db).send(
+            *(lines(folder, *told, offset=offset and held[folder]) for folder in folders), present=tuple(folders)
+        )
+        held.update(zip(folders, (part["offset"] for part in answer["parts"]), strict=True))
+        return len(said)
+
+    held: dict[str, int] = {}
+    statements(60, 0)
+    assert statements(60, 3) == statements(2, 6) <= 18
+
+
 def test_many_metrics_cost_few_statements(db: Database) -> None:
     counted: list[str] = []
     event.listen(db.engine, "before_cursor_execute", lambda *seen: counted.append(seen[2]))

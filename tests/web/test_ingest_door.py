@@ -5,8 +5,10 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
+from collections.abc import Callable
 
 import pytest
+import zstandard
 
 from tracker import events
 
@@ -36,9 +38,10 @@ def test_what_an_agent_delivers_is_found_as_a_run(server: Server) -> None:
     assert told["summary"]["loss"]["count"] == 1
 
 
-def test_a_packed_delivery_may_be_repeated(server: Server) -> None:
-    node, body = server.token("n1", "node", "node"), gzip.compress(_request())
-    answers = [server.ask(PATH, method="POST", token=node, body=body, Content_Encoding="gzip") for _ in range(2)]
+@pytest.mark.parametrize(("packing", "pack"), [("gzip", gzip.compress), ("zstd", zstandard.compress)])
+def test_a_packed_delivery_may_be_repeated(server: Server, packing: str, pack: Callable[[bytes], bytes]) -> None:
+    node, body = server.token("n1", "node", "node"), pack(_request())
+    answers = [server.ask(PATH, method="POST", token=node, body=body, Content_Encoding=packing) for _ in range(2)]
     assert [answer.status for answer in answers] == [200, 200]
     assert server.ask("/api/v1/runs/dev:12", token=server.token()).json["summary"]["loss"]["count"] == 1
 
@@ -59,8 +62,23 @@ def test_a_token_of_a_person_delivers_nothing(server: Server) -> None:
         (b"x", "br", 400, "bad_input"),
         (b"x" * (events.MAX_REQUEST_BYTES + 1), None, 413, "too_large"),
         (zlib.compress(bytes(300_000_000), 9, 31), "gzip", 413, "too_large"),
+        (b"no zstd", "zstd", 400, "bad_input"),
+        (zstandard.compress(_request())[:-9], "zstd", 400, "bad_input"),
+        (zstandard.compress(bytes(300_000_000)), "zstd", 413, "too_large"),
     ],
-    ids=["empty", "no manifest", "no gzip", "cut", "two streams", "unknown packing", "too long", "bomb"],
+    ids=(
+        "empty",
+        "no manifest",
+        "no gzip",
+        "cut",
+        "two streams",
+        "unknown packing",
+        "too long",
+        "bomb",
+        "no zstd",
+        "zstd cut",
+        "zstd bomb",
+    ),
 )
 def test_a_bad_delivery_is_refused(server: Server, body: bytes, packing: str | None, status: int, code: str) -> None:
     told = {"Content_Encoding": packing} if packing else {}

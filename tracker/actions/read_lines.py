@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from tracker.actions.forgive import forgiven
 from tracker.actions.read_capture import attempt_of, read_capture
 from tracker.actions.read_points import PointLines, is_plain
 from tracker.actions.read_values import MAX_NAME_CHARS, as_text, flattened, said_at, text, whole
@@ -83,7 +84,7 @@ def _message(line: bytes) -> Any:
     try:
         return orjson.loads(line)
     except orjson.JSONDecodeError:
-        return None
+        return forgiven(line) if line else None
 
 
 def _taken(said: Lines, message: Any, offset_bytes: int) -> bool:

@@ -38,8 +38,11 @@ def text(value: Any, most_chars: int = MAX_TEXT_CHARS) -> str | None:
 
 
 def as_text(value: Any) -> str:
-    """Any value as a text: what is none as its JSON."""
-    plain = value if isinstance(value, str) else orjson.dumps(value).decode()
+    """Any value as a text: what is none as its JSON, if that can be written."""
+    try:
+        plain = value if isinstance(value, str) else orjson.dumps(value).decode()
+    except TypeError:  # nested too deeply, or with halves of characters
+        plain = f"a {type(value).__name__} that cannot be written as JSON"
     return clean(plain)[:MAX_TEXT_CHARS]
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import zlib
 from typing import TypeVar, get_origin
 
+import zstandard
 from flask import Response, current_app, request
 from pydantic import BaseModel, ValidationError
 
 from tracker.errors import BadInput, TooLarge
 
 Model = TypeVar("Model", bound=BaseModel)
+_MOST_WINDOW_BYTES = 8 * 1024**2  # what RFC 8878 recommends decoders to support
 
 
 def read_query(model: type[Model]) -> Model:
@@ -49,9 +51,10 @@ def inflated_body(limit: int) -> bytes:
     encoding = request.headers.get("Content-Encoding", "identity").lower()
     if encoding == "identity":
         return body
-    if encoding != "gzip":
-        raise BadInput("A body may be packed with gzip, nothing else.")
-    return _gunzip(body, limit)
+    unpack = _UNPACKED_BY.get(encoding)
+    if unpack is None:
+        raise BadInput("A body may be packed with gzip or zstd, nothing else.")
+    return unpack(body, limit)
 
 
 def _gunzip(packed: bytes, limit: int) -> bytes:
@@ -65,6 +68,24 @@ def _gunzip(packed: bytes, limit: int) -> bytes:
     if not unpacking.eof or unpacking.unused_data:
         raise BadInput("The body is not one whole gzip stream.")
     return body
+
+
+def _unzstd(packed: bytes, limit: int) -> bytes:
+    unpacking = zstandard.ZstdDecompressor(max_window_size=_MOST_WINDOW_BYTES)
+    try:
+        with unpacking.stream_reader(packed) as stream:
+            body = stream.read(limit + 1)
+        size = zstandard.frame_content_size(packed)
+    except zstandard.ZstdError:
+        raise BadInput("The body is not zstd.") from None
+    if len(body) > limit:
+        raise TooLarge(f"The body is longer than {limit} bytes once unpacked.")
+    if size not in (-1, len(body)):
+        raise BadInput("The body is not one whole zstd frame.")
+    return body
+
+
+_UNPACKED_BY = {"gzip": _gunzip, "zstd": _unzstd}
 
 
 def answer(model: BaseModel, status: int = 200) -> Response:
