@@ -40,6 +40,14 @@ def test_groups_tell_of_runs_and_of_all_points(server: Server) -> None:
         assert (refused.status, refused.json["code"]) == (400, code)
 
 
+def test_what_is_found_is_exported_from_the_page(server: Server, visit: Visit) -> None:
+    _sweep(server)
+    page = visit(server).open("/runs?filter=params.lr+%3D+0.1&state=")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="All runs as CSV").click()
+    assert download.value.path().read_text().count("\n") == 3
+
+
 def test_a_group_on_the_page_leads_to_its_runs(server: Server, visit: Visit) -> None:
     _sweep(server)
     page = visit(server).open("/runs")

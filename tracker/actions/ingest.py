@@ -19,7 +19,7 @@ from tracker.actions.store_lines import Sent, store_lines
 from tracker.errors import BadInput, BadManifest, DatabaseUnavailable, Forbidden, TrackerError
 from tracker.events import MAX_LINE_BYTES, WRITER_NAME, JobFolder, decode_request, parse_hook_event, run_of_writer
 from tracker.states import LIVE_STATES
-from tracker.store import attempts, clocks, logs, params, results, runs, told
+from tracker.store import attempts, clocks, logs, params, runs, told
 from tracker.store.database import Database, Session, is_outage
 from tracker.store.identity import Identity
 from tracker.store.tables import Run
@@ -114,17 +114,13 @@ def _store(db: Database, request: _Request, now: datetime, log_tail_bytes: int, 
         released = _release(delivery, manifest.get("folders"))
         if released:
             end_beside(session, now)
-        answer: dict[str, Any] = {
+        return {
             "parts": answers,
             "follow": _follow(delivery),
             "release": released,
             "gpus": _gpus(delivery, manifest.get("gpus_of")),
             "tell": _tell(delivery, manifest.get("present")),
         }
-    if released:
-        with db.write() as session:
-            results.make(session)
-    return answer
 
 
 def _skew(session: Session, cluster: str, node: str, said: Any, now: datetime) -> timedelta:

@@ -19,7 +19,7 @@ from tracker.settings import Settings
 from tracker.slurm import accounting, commands, nodes, queue
 from tracker.slurm.queue import QueuedJob
 from tracker.states import LIVE_STATES, LOST
-from tracker.store import clusters, results, runs
+from tracker.store import clusters, runs
 from tracker.store.database import Database, Session
 from tracker.store.tables import Run
 
@@ -81,7 +81,6 @@ class Watcher:
             self._look_at_queue()
             self._try("accounting", 0.0, self._look_at_accounting, problems)
             self._try("catch up", CATCH_UP_EVERY_S, self._catch_up, problems)
-            self._try("results", CATCH_UP_EVERY_S, self._make_results, problems)
             self._try("nodes", NODES_EVERY_S, self._look_at_nodes, problems)
         except SlurmUnavailable as problem:
             problems.append(str(problem))
@@ -190,15 +189,6 @@ class Watcher:
                 self._pauses[run_id] = (time.monotonic() + pause_s, pause_s)
             else:
                 self._pauses.pop(run_id, None)
-
-    def _make_results(self) -> None:
-        """For lists that sort: of runs that no agent brought, too."""
-        while self._made_results():
-            pass
-
-    def _made_results(self) -> int:
-        with self._db.write() as session:
-            return results.make(session)
 
     def _catch_up(self) -> None:
         """Register jobs that ended while nobody watched and no hook told; after a long absence a day at a time."""

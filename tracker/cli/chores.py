@@ -14,6 +14,7 @@ from datetime import datetime, timezone
 from functools import partial
 
 from tracker.actions.compact import compact_due, compact_quiet
+from tracker.actions.make_results import make_results
 from tracker.agent.stop import Stop
 from tracker.cli.processes import die_with_parent
 from tracker.errors import DatabaseUnavailable
@@ -35,6 +36,7 @@ class Chore:
 
 CHORES = (
     Chore("compaction", 2.0, compact_due),
+    Chore("results of finished runs", 5.0, make_results),
     Chore("compaction of quiet runs", 120.0, lambda db, over: compact_quiet(db, datetime.now(timezone.utc), over)),
 )
 

@@ -126,6 +126,12 @@ def find(
     return page
 
 
+def search(viewer: Identity, **asked: Any) -> Search:
+    """All runs that `find` finds page by page when it is asked the same."""
+    wanted = {"experiment": None, "user": None, "states": (), "search": None, "where": None} | asked
+    return _searched(viewer, **wanted, now=datetime.now(timezone.utc))
+
+
 def _searched(
     viewer: Identity, experiment: str | None, user: str | None, states: Sequence[str], search: str | None,
     where: Condition | None, now: datetime,

@@ -11,6 +11,7 @@ from web.api import (
     captures,
     cluster,
     experiments,
+    exports,
     groups,
     ingest,
     many_runs,
@@ -31,8 +32,8 @@ def install(app: Flask, settings: Settings, db: Database) -> None:
     stream.install(app, settings, db)
     api = Blueprint("api", __name__, url_prefix="/api/v1")
     of_runs = (
-        runs.runs, groups.groups, run_changes.run_changes, many_runs.many_runs, points.points, series.series,
-        many_series.many_series, output.output, artifacts.artifacts, captures.captures, media.media,
+        runs.runs, groups.groups, exports.exports, run_changes.run_changes, many_runs.many_runs, points.points,
+        series.series, many_series.many_series, output.output, artifacts.artifacts, captures.captures, media.media,
     )  # fmt: skip
     for part in (experiments.experiments, *of_runs, cluster.cluster, ingest.ingest, openapi.openapi, stream.stream):
         api.register_blueprint(part)
