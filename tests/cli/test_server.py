@@ -93,3 +93,19 @@ def test_it_is_not_ready_any_more_when_a_newer_one_has_upgraded_its_database(sta
     with refused.value:
         assert refused.value.code == 503
         assert b"belongs to a newer tracker" in refused.value.read()
+
+
+def test_a_watcher_waits_for_a_database_that_it_knows(db: Database, tmp_path: Path) -> None:
+    with db.write() as session:
+        session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    environ = {**os.environ, "PYTHONPATH": str(ROOT), "TRACKER_HOME": str(tmp_path), "PATH": "/nonexistent"}
+    words = [sys.executable, "-m", "tracker", "watch", "--database", db.url]
+    with (tmp_path / "log").open("wb") as log:
+        watcher = subprocess.Popen(words, env=environ, cwd="/", stderr=log)
+    try:
+        wait_until(lambda: "belongs to a newer tracker" in (tmp_path / "log").read_text(), within_s=60)
+        assert watcher.poll() is None
+        assert "Traceback" not in (tmp_path / "log").read_text()
+    finally:
+        watcher.kill()
+        watcher.wait()

@@ -14,7 +14,7 @@ from tracker.actions.apply_queue import apply_queue
 from tracker.actions.end_beside import end_beside
 from tracker.actions.join_tasks import join_tasks
 from tracker.actions.reconcile import Key, key_of, reconcile, register_ended, tasks_of
-from tracker.errors import SlurmUnavailable
+from tracker.errors import SlurmUnavailable, Unavailable
 from tracker.settings import Settings
 from tracker.slurm import accounting, commands, nodes, queue
 from tracker.slurm.queue import QueuedJob
@@ -55,13 +55,17 @@ class Watcher:
     def run(self) -> None:
         """Watch until told to stop."""
         pause_s = 1.0
+        fits = False  # a watcher may be started before the server that upgrades the database, or long after
         while True:
             try:
+                if not fits:
+                    self._db.check()
+                    fits = True
                 if time.monotonic() >= self._next_look_s or self._has_news():
                     self.look()
                 pause_s = 1.0
             except Exception as problem:  # the outermost place of the watcher: it tells what happened, and goes on
-                if isinstance(problem, SlurmUnavailable):
+                if isinstance(problem, Unavailable):
                     log.warning("%s Trying again in %g s.", problem, pause_s)
                 else:
                     log.exception("trying again in %g s", pause_s)
