@@ -73,7 +73,11 @@ def test_the_pictures_of_the_readme(site: Site, page: Page, request: pytest.Fixt
     for name in (failing, *(f"{ended}_{task}" for task in range(4))):
         site.await_truth(name, within_s=60)
     digits = site.cluster.sbatch("alice", "examples/digits.sh", "--epochs", "150", **words)
-    wait_until(lambda: ((site.run(f"{digits}_2") or {}).get("summary") or {}).get("test/loss", {}).get("count", 0) > 60)
+
+    def epochs() -> int:
+        return ((site.run(f"{digits}_2") or {}).get("summary") or {}).get("test/loss", {}).get("count", 0)
+
+    wait_until(lambda: epochs() > 60, within_s=90, what="60 epochs")  # importing scikit-learn takes its time, too
     waiting = site.cluster.sbatch("bob", "--gres=gpu:2", "--nodes=2", "-J", "pretrain", script="#!/bin/sh\nsleep 1\n")
     site.await_state(waiting, "PENDING")
     page.goto(f"{site.cluster.url}/")
