@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from bench._figures import Row, Table, mean, median, p99, ratio
+from bench._figures import Row, Table, mean, median, p99, p999, ratio
 from bench._rounds import NOTHING_NAME, Answers, Measured
 
 OURS, OURS_JSON, RIVAL = "tracker", "tracker-json", "trackio"
@@ -21,6 +21,7 @@ def tables(found: Measured, titles: Mapping[str, str]) -> list[Table]:
         Table("A whole short run", [*_starts(found.starts), *_whole(found.whole)]).titled(titles),
         Table("A paced loop", _paced(found.paced)).titled(titles),
         Table("`kill -9` of the logging process", _killed(found.killed)).titled(titles),
+        *_captured(found.captured),
     ]
 
 
@@ -131,6 +132,25 @@ def _paced(answers: Answers) -> list[Row]:
     ]
 
 
+# -- while the surroundings are captured
+
+
+def _captured(answers: Answers) -> list[Table]:
+    if not answers:
+        return []
+    figures: dict[str, Callable[[list[float]], float]] = {"p50": median, "p99": p99, "p99.9": p999, "most": max}
+    heads = {"on": "while a large repository is captured", "off": "while nothing is"}
+    rows: list[Row] = []
+    for name, figure in figures.items():
+        of_each_head = {head: median([figure(one["log"]) / 1000 for one in answers[on]]) for on, head in heads.items()}
+        rows.append({"": f"log {name} µs", **of_each_head})
+    slow: Row = {"": "calls over 1 ms"}
+    for on, head in heads.items():
+        calls = [call for one in answers[on] for call in one["log"]]
+        slow[head] = f"{sum(call > 1_000_000 for call in calls):,} of {len(calls):,}"
+    return [Table("One call each millisecond, in the first 3 s of a run", [*rows, slow])]
+
+
 # -- kill -9
 
 
@@ -184,6 +204,7 @@ def _process_bars(found: Measured) -> list[Row]:
     return [
         _at_most("import over bare Python, ms", median(of_each(starts, "over_bare_ms")), 30),
         _at_most("first init, ms", median(of_each(whole, "init_ms")), 20),
+        _at_most("import, init and first log, ms of a processor", median(of_each(whole, "ready_cpu_ms")), 20),
         _at_most("end over nothing, ms", end_over_nothing_ms(found.whole, OURS), 2000),
         _at_most("threads", max(of_each(whole, "threads")), 1),
         _at_most("helpers (processes)", max(of_each(whole, "helpers")), 0),

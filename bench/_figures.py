@@ -54,6 +54,11 @@ def p99(values: Sequence[float]) -> float:
     return float(numpy.percentile(values, 99))
 
 
+def p999(values: Sequence[float]) -> float:
+    """The value that 999 of 1000 do not exceed."""
+    return float(numpy.percentile(values, 99.9))
+
+
 def ratio(values: Sequence[float], beside: Sequence[float]) -> float:
     """The median of the ratios of each round: what slows a whole round down falls out of it."""
     return median([one / other for one, other in zip(values, beside, strict=True)])

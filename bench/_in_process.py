@@ -192,6 +192,22 @@ def paced(name: str, folder: str, pause_s: float, lasting_s: float) -> Answer:
     os._exit(0)
 
 
+def eager(name: str, folder: str, pause_s: float, lasting_s: float) -> Answer:
+    """Log from the first moment of a run on, which is when its surroundings are captured. Gives nanoseconds a call."""
+    __import__(MODULES[name])
+    log, _ = begin(name, folder)
+    clock, logs_ns, step = time.perf_counter_ns, [], 0
+    end_ns = clock() + int(lasting_s * 1e9)
+    while clock() < end_ns:
+        began_ns = clock()
+        log({"loss": 0.125 + step / 7}, step)
+        logs_ns.append(clock() - began_ns)
+        step += 1
+        time.sleep(pause_s)
+    _answer(folder, {"log": logs_ns})
+    os._exit(0)
+
+
 def killed(name: str, folder: str) -> Answer:
     """Log about once a millisecond until somebody kills this process; the file `count` holds how often log returned."""
     import mmap
@@ -358,7 +374,7 @@ def main(scenario: str, name: str, folder: str, *arguments: str) -> None:
         sys.modules["orjson"] = None  # type: ignore[assignment]  # as if it were not installed
     numbers = [float(one) if "." in one else int(one) for one in arguments]
     scenarios: dict[str, Callable[..., Answer]] = {
-        "tight": tight, "whole": whole, "paced": paced, "killed": killed, "read": read,
+        "tight": tight, "whole": whole, "paced": paced, "eager": eager, "killed": killed, "read": read,
     }  # fmt: skip
     _answer(folder, scenarios[scenario](name, folder, *numbers))
 

@@ -7,11 +7,12 @@ import ctypes
 import mmap
 import os
 import random
+import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,13 +42,16 @@ class Extent:
     whole_rounds: int = 5
     paced_rounds: int = 3
     paced_s: float = 3.0
+    eager_rounds: int = 5
+    captured_files: int = 18_000
     kills: int = 4
     our_kills: int = 10
     scenario_limit_s: float = 50.0  # then a scenario ends after its round, as it must on a busy machine
 
 
 FULL = Extent()
-QUICK = Extent(2, 4, 500, 0.5, 2, 1, 1, 1.0, 1, 3, 10.0)
+QUICK = Extent(2, 4, 500, 0.5, 2, 1, 1, 1.0, 1, 1000, 1, 3, 10.0)
+EAGER_S = 3.0  # of a run whose repository is looked at for about two
 NOTHING_NAME = "nothing"
 
 
@@ -60,6 +64,7 @@ class Measured:
     starts: Answers = field(default_factory=dict)
     whole: Answers = field(default_factory=dict)
     paced: Answers = field(default_factory=dict)
+    captured: Answers = field(default_factory=dict)  # ours alone, `on` and `off`
     killed: Answers = field(default_factory=dict)
 
 
@@ -86,6 +91,7 @@ class Rounds:
         self._in_turns("imports", extent.start_rounds, self.trackers, found.starts, self._start)
         self._in_turns("short runs", extent.whole_rounds, everyone, found.whole, self._whole)
         self._in_turns("paced loops", extent.paced_rounds, everyone, found.paced, self._paced)
+        self._captured(found.captured)
         ours = [one for one in self.trackers if one.is_ours]
         self._in_turns("kill -9 of ours", extent.our_kills, ours, found.killed, self._killed)
         others = [one for one in self.trackers if not one.is_ours]
@@ -137,6 +143,16 @@ class Rounds:
 
     def _paced(self, tracker: Tracker) -> dict[str, Any]:
         return self._run("paced", tracker, self._folder(tracker), 0.005, self._extent.paced_s)
+
+    def _captured(self, into: Answers) -> None:
+        """Log while a large repository is captured, and while nothing is. Nothing is measured without git."""
+        project, extent = _project(self._place / "large", self._extent.captured_files), self._extent
+        for number in range(extent.eager_rounds if (project / ".git" / "index").exists() else 0):
+            for capture in random.sample(("on", "off"), 2):
+                ours = replace(self.trackers[0], env={**self.trackers[0].env, "TRACKER_CAPTURE": capture})
+                answer = self._run("eager", ours, self._folder(ours), 0.001, EAGER_S, project=project)
+                into.setdefault(capture, []).append(answer)
+            progress(f"  captures of {extent.captured_files} files, {number + 1} of {extent.eager_rounds}")
 
     def _killed(self, tracker: Tracker) -> dict[str, Any]:
         """Kill a logging process at a random moment. Gives how many calls had returned and how many steps are there."""
@@ -193,21 +209,26 @@ class Rounds:
             **tracker.env,
         }
 
-    def _begin(self, scenario: str, tracker: Tracker, folder: Path, *more: float) -> subprocess.Popen[bytes]:
-        argv = [tracker.python, "-P", PROGRAM, scenario, tracker.name, str(folder), *map(str, more)]
+    def _begin(
+        self, scenario: str, tracker: Tracker, folder: Path, *more: float, project: Path | None = None
+    ) -> subprocess.Popen[bytes]:
+        program = shutil.copy(PROGRAM, project) if project else PROGRAM  # the repository of the script is captured
+        argv = [tracker.python, "-P", program, scenario, tracker.name, str(folder), *map(str, more)]
         with (folder / "said").open("ab") as said:
             return subprocess.Popen(
                 argv,
                 env=self._env(tracker, folder),
-                cwd=self._project,
+                cwd=project or self._project,
                 stdin=subprocess.DEVNULL,
                 stdout=said,
                 stderr=said,
             )
 
-    def _run(self, scenario: str, tracker: Tracker, folder: Path, *more: float) -> dict[str, Any]:
+    def _run(
+        self, scenario: str, tracker: Tracker, folder: Path, *more: float, project: Path | None = None
+    ) -> dict[str, Any]:
         """What a fresh process answers, and when it had ended. Raises LabError when it fails."""
-        process = self._begin(scenario, tracker, folder, *more)
+        process = self._begin(scenario, tracker, folder, *more, project=project)
         try:
             code = process.wait(PROCESS_WITHIN_S)
             ended_s = time.monotonic()
@@ -239,14 +260,18 @@ def _last_words(folder: Path) -> str:
     return lines[-1][:300] if lines else "it said nothing"
 
 
-def _project(folder: Path) -> Path:
+def _project(folder: Path, files: int = 0) -> Path:
     """A working folder as people have it: a repository with a change that is not committed, where there is git."""
     folder.mkdir()
+    for number in range(files):
+        file = folder / f"part_{number // 100}" / f"module_{number}.py"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(f"number = {number}\n")
     script = folder / "train.py"
     script.write_text("print('training')\n")
     git = ["git", "-c", "user.name=bench", "-c", "user.email=bench@localhost"]
     try:
-        for words in (["init", "-q"], ["add", "train.py"], ["commit", "-q", "-m", "train"]):
+        for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "train"]):
             subprocess.run([*git, *words], cwd=folder, check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError):
         return folder

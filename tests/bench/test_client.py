@@ -67,6 +67,14 @@ def test_each_tracker_is_a_column_and_nothing_is_none(found: Measured) -> None:
     assert killed["lost of all, %"]["trackio"] == 20
 
 
+def test_calls_while_a_repository_is_captured_stand_beside_those_without(found: Measured) -> None:
+    found.captured = {"on": [{"log": [1000] * 999 + [2_000_000]}], "off": [{"log": [1000] * 1000}]}
+    captured = rows(client.tables(found, {})[-1])
+    assert list(captured["log p50 µs"].values()) == ["log p50 µs", 1, 1]
+    assert list(captured["log most µs"].values())[1:] == [2000, 1]
+    assert list(captured["calls over 1 ms"].values())[1:] == ["1 of 1,000", "0 of 1,000"]
+
+
 def test_a_bar_is_reached_or_missed(found: Measured) -> None:
     verdicts = {name: row["verdict"] for name, row in rows(client.bars(found)).items()}
     assert verdicts["1 scalar, p50 µs"] == "missed"
@@ -97,6 +105,7 @@ def test_without_the_peers_libraries_it_says_so_and_measures_ours(tmp_path: Path
     assert said.returncode == 0, said.stderr
     assert "without the other trackers, ours alone:" in said.stderr
     assert "| 1 scalar, p50 µs |" in said.stdout
+    assert "| log p99.9 µs |" in said.stdout
     assert "| points lost by kill -9 | 0 | at most 0 | reached |" in said.stdout
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert set(figures["rounds"]["one"]) == {"tracker", "tracker-json"}
