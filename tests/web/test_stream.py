@@ -20,7 +20,9 @@ from tests.conftest import wait_until
 from tracker.settings import Settings
 from tracker.store import clusters, tokens
 from tracker.store.database import Database
+from tracker.store.identity import Identity
 from web import create_app
+from web.stream.client import MOST_PENDING_BYTES, Client
 
 from . import samples
 from .conftest import Server
@@ -127,6 +129,18 @@ def test_a_stranger_and_a_head_are_not_fed(server: Server) -> None:
     headed = server.ask("/api/v1/stream", method="HEAD", token=server.token())
     assert (headed.status, headed.headers["Content-Type"]) == (200, "text/event-stream")
     assert server.ask("/api/v1/stream?x=1", token=server.token()).json["code"] == "bad_input"
+
+
+def test_a_reader_who_does_not_keep_up_is_let_go() -> None:
+    ours, theirs = socket.socketpair()
+    client = Client(ours, Identity("alice", "user"), chunked=True, away_since=None)
+    piece, sent = b"x" * 10_000, 0
+    while client.send(piece) and sent < 1000:
+        sent += 1
+    assert MOST_PENDING_BYTES / len(piece) <= sent < 1000
+    theirs.close()
+    assert not client.send(b"more")
+    client.close()
 
 
 def test_where_connections_cannot_be_kept_it_is_said(db: Database) -> None:

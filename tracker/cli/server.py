@@ -54,6 +54,7 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn carries no typ
             "worker_tmp_dir": "/dev/shm",  # a heartbeat file on a slow disk would get workers killed
             "control_socket_disable": True,
             "keepalive": 75,
+            "limit_request_line": 8190,  # a filter is long
             "graceful_timeout": 5,
             "loglevel": "warning",
             "proc_name": "tracker-server",
