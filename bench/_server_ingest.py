@@ -68,7 +68,14 @@ def _throughput(kind: str, server: Server, size: float, rounds: int) -> Row:
         before_s = family_cpu_s(server.pid)
         found.append(points / in_processes(work, PROCESSES))
         used.append((family_cpu_s(server.pid) - before_s) * 1e6 / points)
-    return _rates(kind, points, found, used)
+    return _told(_rates(kind, points, found, used))
+
+
+def _told(row: Row) -> Row:
+    """The same; it is told on the way, as a whole run takes an hour."""
+    figures = {key: round(value, 2) if isinstance(value, float) else value for key, value in row.items()}
+    progress("    " + ", ".join(f"{key} {value}" for key, value in figures.items() if key))
+    return row
 
 
 def _rates(name: str, points: int, found: list[float], used: list[float]) -> Row:
@@ -92,7 +99,7 @@ def _mlflow(folder: Path, database: str, rounds: int) -> Row:
             points, took_s = log_batches(url, PROCESSES, METRICS)
             found.append(points / took_s)
             used.append((family_cpu_s(pid) - before_s) * 1e6 / points)
-    return _rates("MLflow, postgresql", points, found, used)
+    return _told(_rates("MLflow, postgresql", points, found, used))
 
 
 @contextmanager
@@ -129,7 +136,7 @@ def _nodes(kind: str, server: Server, nodes: int, duration_s: float) -> Row:
     used_s = family_cpu_s(server.pid) - before_s
     took_ms = np.array(swarm.took_s) * 1000
     half = len(took_ms) // 2
-    return {
+    row: Row = {
         "": f"{kind}, {nodes:,} nodes",
         "minutes": round(duration_s / 60, 1),
         "requests": len(took_ms),
@@ -140,6 +147,7 @@ def _nodes(kind: str, server: Server, nodes: int, duration_s: float) -> Row:
         "ms of the server's processors a request": used_s / len(took_ms) * 1000,
         "bar p99 ms": 250.0,
     }
+    return _told(row)
 
 
 def _single(kind: str, server: Server) -> list[Row]:
@@ -160,7 +168,7 @@ def _single(kind: str, server: Server) -> list[Row]:
         started_s = time.perf_counter()
         agent.send([({"type": "lines", "folder": local_folder(), "writer": "w1", "offset": 0}, header + line)])
         took["a new run and its line"].append(time.perf_counter() - started_s)
-    return [
+    rows: list[Row] = [
         {
             "": f"{kind}: {name}",
             "n": len(values),
@@ -169,3 +177,4 @@ def _single(kind: str, server: Server) -> list[Row]:
         }
         for name, values in took.items()
     ]
+    return [_told(row) for row in rows]

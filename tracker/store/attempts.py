@@ -98,12 +98,14 @@ def name_gpu(
 
 def gpus_on(session: Session, jobs: Collection[tuple[str, int]], node: str) -> dict[tuple[str, int], list[int]]:
     """The GPUs (Slurm's indices) that the last attempt of each job holds on a node; jobs without a run are left out."""
+    if not jobs:
+        return {}
     known: dict[tuple[str, int], list[int]] = {}
     last = select(func.max(Attempt.number)).where(Attempt.run_id == Run.id).scalar_subquery()
     held = and_(Gpu.run_id == Run.id, Gpu.attempt == last, Gpu.node == node)
     query = select(Run.id, Run.cluster, Run.job_id, Gpu.index).outerjoin(Gpu, held)
     query = query.where(tuple_(Run.cluster, Run.job_id).in_(jobs)).order_by(Run.created_at, Run.id, Gpu.index)
-    rows = session.execute(query).all() if jobs else []
+    rows = session.execute(query).all()
     for (_, cluster, job_id), of_run in groupby(rows, key=lambda row: row[:3]):
         # Of a job id that was used again, the newest run's replace the others'.
         known[str(cluster), int(job_id or 0)] = [index for *_, index in of_run if index is not None]

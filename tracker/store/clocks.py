@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from tracker.store.tables import Clock
@@ -19,6 +19,9 @@ NOTED_EVERY = timedelta(seconds=10)
 SETTLES_AFTER = timedelta(seconds=60)
 
 
+_OF_NODE = select(Clock).where(Clock.cluster == bindparam("cluster"), Clock.node == bindparam("node"))
+
+
 def behind(session: Session, cluster: str, node: str, measured: timedelta, now: datetime) -> timedelta:
     """How far a node's clock is behind, given a new measurement: the server's time minus that in a request.
 
@@ -26,7 +29,7 @@ def behind(session: Session, cluster: str, node: str, measured: timedelta, now: 
     that is behind, never like one that is ahead: a greater value must have lasted for a minute, or be beyond what a
     request may take.
     """
-    clock = session.get(Clock, (cluster, node))
+    clock = session.scalar(_OF_NODE, {"cluster": cluster, "node": node})
     if clock is None:
         clock = Clock(cluster=cluster, node=node, skew_us=0, measured_at=now)
         session.add(clock)

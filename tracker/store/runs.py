@@ -385,13 +385,13 @@ def register(session: Session, fresh: Sequence[KnownRun]) -> None:
         session.execute(insert(Run), rows)
 
 
-_TOUCH = update(Run).where(_WITH_IDS).values(updated_at=bindparam("now"))
+_TOUCH = update(Run.__table__).where(_WITH_IDS).values(updated_at=bindparam("now"))  # type: ignore[arg-type]
 
 
 def touch(session: Session, ids: Collection[str], now: datetime) -> None:
     """Say of runs that something of theirs changed."""
     if ids:
-        session.execute(_TOUCH, {"ids": list(ids), "now": now}, execution_options=_UNSEEN)
+        session.execute(_TOUCH, {"ids": list(ids), "now": now})
 
 
 def of_cluster(

@@ -6,7 +6,7 @@ import hashlib
 import secrets
 from datetime import datetime, timedelta, timezone
 
-from sqlalchemy import Select, delete, or_, select
+from sqlalchemy import Select, bindparam, delete, or_, select
 from sqlalchemy.orm import Session
 
 from tracker.store.identity import Identity
@@ -25,10 +25,20 @@ def create(session: Session, user: str, role: str, purpose: str, lifetime: timed
     return secret
 
 
+_TOKENS = Token.__table__.c
+_WHOSE = select(_TOKENS.user, _TOKENS.role).where(
+    _TOKENS.hash == bindparam("hash"),
+    _TOKENS.purpose.in_(bindparam("purposes", expanding=True)),
+    or_(_TOKENS.expires_at.is_(None), _TOKENS.expires_at > bindparam("now")),
+)  # each request asks it
+
+
 def identify(session: Session, secret: str, purposes: tuple[str, ...] = (API, NODE)) -> Identity | None:
     """Who holds this secret; None when it is unknown, expired, or for another purpose."""
-    token = session.scalar(_valid(secret, purposes))
-    return None if token is None else Identity(token.user, token.role)
+    now = datetime.now(timezone.utc)
+    asked = {"hash": _hash(secret), "purposes": list(purposes), "now": now}
+    row = session.execute(_WHOSE, asked).first()
+    return None if row is None else Identity(*row)
 
 
 def redeem(session: Session, secret: str) -> Identity | None:
