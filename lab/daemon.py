@@ -33,14 +33,18 @@ def all_pids() -> Iterator[int]:
 
 def is_alive(pid: int) -> bool:
     """Whether the process runs; a zombie does not."""
-    child = _children.get(pid)
-    if child is not None and child.poll() is not None:
-        del _children[pid]
+    _bury()
     try:
         status = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return False
     return status.rpartition(")")[2].split()[0] != "Z"
+
+
+def _bury() -> None:
+    """Take note of our children that have ended, by whoever's hand."""
+    for pid in [pid for pid, child in _children.items() if child.poll() is not None]:
+        del _children[pid]
 
 
 def wait_until(answer: Callable[[], bool], *, within_s: float, pause_s: float = 0.05) -> bool:
@@ -55,6 +59,7 @@ def wait_until(answer: Callable[[], bool], *, within_s: float, pause_s: float = 
 
 def end(pids: Sequence[int], *, patience_s: float) -> None:
     """Ask processes to end, and after `patience_s` seconds kill those that are left."""
+    _bury()
     for number, wait_s in ((signal.SIGTERM, patience_s), (signal.SIGKILL, 5.0)):
         left = [pid for pid in pids if is_alive(pid)]
         for pid in left:
