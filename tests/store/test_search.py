@@ -14,7 +14,7 @@ from tracker.store import params, results, runs
 from tracker.store.database import Database
 from tracker.store.identity import Identity
 from tracker.store.search import candidates
-from tracker.store.search.language import parse, parse_order
+from tracker.store.search.language import Compared, Field, parse, parse_order, quoted, written
 from tracker.store.search.orders import Sorting
 from tracker.store.search.pages import Search
 
@@ -191,3 +191,36 @@ def test_whatever_is_asked_is_read_or_refused_in_a_sentence(text: str) -> None:
         parse(text)
     except BadFilter as problem:
         assert str(problem).endswith((".", "?"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "(" * 4000,
+        "not " * 1000 + "a = 1",
+        "(" * 1990 + "a=1" + ")" * 1990,
+        "a in (" + "1," * 1990 + "1)",
+        '"' * 4000,
+        "x" * 1_000_000,
+        "a=" + "9" * 3990,
+        "metrics." + "`" * 3990,
+        "\\" * 4000,
+        "a = 1 and " * 400,
+    ],
+)
+def test_what_is_deep_or_long_is_refused_or_read_at_once(text: str) -> None:
+    try:
+        Search((), (), parse(text), datetime.now(timezone.utc))
+    except BadFilter as problem:
+        assert len(str(problem)) < 1000
+
+
+@settings(max_examples=200, deadline=timedelta(seconds=2))
+@given(st.sampled_from(["params", "tags"]), st.text(min_size=1, max_size=30), st.text(max_size=60))
+def test_what_is_written_as_a_filter_is_read_as_the_same(kind: str, name: str, value: str) -> None:
+    field = Field(kind, name, "last", 1)
+    if "'" in name and '"' in name and "`" in name:
+        return  # there is no way to write such a name
+    read = parse(f"{written(field)} = {quoted(value)}")
+    assert isinstance(read, Compared)
+    assert (read.field, read.operator, read.value) == (field, "=", value)
