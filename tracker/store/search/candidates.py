@@ -15,7 +15,7 @@ from tracker.store.search.language import Alike, Among, Compared, Condition, Eve
 from tracker.store.tables import HEAD_CHARS, Experiment, Param, Result, Run, Tag
 
 FEW_RUNS = 3000
-"""Looking at so many runs takes a few milliseconds, as walking does past those that do not fit if more do fit."""
+"""So many runs are looked at one by one; where more fit, a walk soon finds a page of them."""
 _MOST_WAYS = 10
 _WORDS = ("id", "user", "state")
 _MOMENTS = ("created_at", "updated_at", "ended_at")

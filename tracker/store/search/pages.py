@@ -1,4 +1,4 @@
-"""Which runs fit, in an order, page by page: the same few milliseconds at a thousand runs and at a million.
+"""Which runs fit, in an order, page by page.
 
 Where an index finds few runs that may fit, they are looked at and sorted. Else the order is walked along an index, and
 each run that comes is looked at, until the page is full; that is quick because many fit. Which of the two it is we
