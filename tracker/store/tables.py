@@ -273,9 +273,9 @@ class Segment(Table):
     greatest_step: Mapped[int]
     least_time_us: Mapped[int]
     greatest_time_us: Mapped[int]
-    points: Mapped[bytes]
-    fine: Mapped[bytes | None]
     coarse: Mapped[bytes | None]
+    fine: Mapped[bytes | None]
+    points: Mapped[bytes]  # the last one: SQLite reads through a long column to those after it
 
 
 class Batch(Table):

@@ -53,9 +53,9 @@ def upgrade() -> None:
         sa.Column("greatest_step", sa.BigInteger(), nullable=False),
         sa.Column("least_time_us", sa.BigInteger(), nullable=False),
         sa.Column("greatest_time_us", sa.BigInteger(), nullable=False),
-        sa.Column("points", sa.LargeBinary(), nullable=False),
-        sa.Column("fine", sa.LargeBinary(), nullable=True),
         sa.Column("coarse", sa.LargeBinary(), nullable=True),
+        sa.Column("fine", sa.LargeBinary(), nullable=True),
+        sa.Column("points", sa.LargeBinary(), nullable=False),  # the last one: SQLite reads through it to others
     )
     if op.get_bind().dialect.name == "postgresql":  # packed already
         for name in ("points", "fine", "coarse"):
