@@ -55,7 +55,7 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(parts())}; all if none is named")
     parser.add_argument("--databases", type=_kinds, default=list(KINDS), help="postgresql,sqlite or one of them")
     parser.add_argument("--quick", action="store_true", help="few rounds and small sizes")
-    parser.add_argument("--minutes", type=float, default=10, help="how long nodes are simulated (10)")
+    parser.add_argument("--minutes", type=float, default=10, help="how long nodes and memory are watched (10)")
     parser.add_argument("--no-peers", action="store_true", help="leave other trackers out")
     parser.add_argument("--json", metavar="FILE", type=Path, help="append the figures for a program, a line a part")
     parser.add_argument("--docs", action="store_true", help="write the tables into docs/benchmarks.md")
