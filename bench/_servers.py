@@ -6,6 +6,7 @@ import http.client
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -67,7 +68,7 @@ def postgresql(folder: Path) -> Iterator[str]:
         _await_postgresql(url)
         yield url
     finally:
-        server.terminate()
+        server.send_signal(signal.SIGINT)  # it ends its clients: on SIGTERM it would wait for them
         server.wait()
 
 
