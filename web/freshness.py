@@ -10,6 +10,7 @@ from flask import Flask, Response, current_app, request
 
 _COOKIE = "tracker_fresh"
 _READ_ONLY = ("GET", "HEAD")
+_LOOKS = ("api.many_series.read",)  # asked by POST, as it is long
 _DELIVERIES = ("api.ingest.deliver",)  # agents look at nothing
 
 
@@ -20,12 +21,16 @@ def install(app: Flask) -> None:
 
 def may_lag() -> bool:
     """Whether this request may be answered with what was so some seconds ago."""
-    return request.method in _READ_ONLY and not request.cache_control.no_cache and _COOKIE not in request.cookies
+    return _only_looks() and not request.cache_control.no_cache and _COOKIE not in request.cookies
+
+
+def _only_looks() -> bool:
+    return request.method in _READ_ONLY or request.endpoint in _LOOKS
 
 
 def _note(response: Response) -> Response:
     database = current_app.extensions["tracker.database"]
-    changed = request.method not in (*_READ_ONLY, "OPTIONS") and response.status_code < 400
+    changed = not _only_looks() and request.method != "OPTIONS" and response.status_code < 400
     if database.replica is not None and changed and request.endpoint not in _DELIVERIES:
         response.set_cookie(
             _COOKIE, "1", max_age=database.replica.fresh_for_s, path=request.script_root or "/", httponly=True,

@@ -95,6 +95,25 @@ def test_who_has_zoomed_in_stays_there_when_the_ranks_change(server: Server, vis
     expect(card.locator(".readout")).to_have_text(re.compile(r"^step (39|40|41):"))
 
 
+def test_who_zooms_in_sees_the_points_that_the_whole_chart_left_out(server: Server, visit: Visit) -> None:
+    with server.database.write() as session:
+        run = samples.add_run(session)
+        samples.log(session, run, "loss", [1.0 / (1 + step) for step in range(20_000)])
+    page = visit(server).open(f"/runs/{run.id}")
+    card = _drawn(page, "loss", 20_000)
+    box = card.locator(".u-over").bounding_box() or {}
+    for x in (0.5, 0.53):
+        page.mouse.move(box["x"] + box["width"] * x, box["y"] + 60)
+        page.mouse.down() if x == 0.5 else page.mouse.up()
+    plot = card.locator(".plot")
+    expect(plot).to_have_attribute("data-from", re.compile(r"&x_min=\d.*&x_max=\d"), timeout=10_000)
+    points = int(plot.get_attribute("data-points") or 0)
+    assert 200 < points < 1000  # all that there are in that part
+    card.locator(".u-over").dblclick()
+    _drawn(page, "loss", 20_000)
+    expect(plot).not_to_have_attribute("data-from", re.compile("x_min"))
+
+
 def test_a_machine_has_a_line_for_each_node_over_time(server: Server, visit: Visit) -> None:
     with server.database.write() as session:
         run = samples.resumed_twice(session, steps=STEPS)

@@ -7,7 +7,7 @@ const REST = 10; // times as long as an answer took passes until it is asked for
 const LONGEST_REST_MS = 30000; // and no longer
 
 const part = document.getElementById("live");
-const charts = new Map(); // element → { drawing, drawn, from, seen, asking, restsUntil }
+const charts = new Map(); // element → { drawing, drawn, from, thinned, seen, asking, restsUntil }
 
 const inView = new IntersectionObserver((entries) => {
   for (const entry of entries) if (charts.has(entry.target)) charts.get(entry.target).seen = entry.isIntersecting;
@@ -22,7 +22,7 @@ function follow() {
   for (const element of charts.keys()) if (!element.isConnected) forget(element);
   for (const element of part.querySelectorAll(".chart")) {
     if (charts.has(element)) continue;
-    charts.set(element, { drawing: null, drawn: -1, from: "", seen: false, asking: false, restsUntil: 0 });
+    charts.set(element, { drawing: null, drawn: -1, from: "", thinned: false, seen: false, asking: false, restsUntil: 0 });
     inView.observe(element);
     resized.observe(element.querySelector(".plot"));
   }
@@ -39,8 +39,9 @@ function refresh() {
   let free = AT_ONCE - [...charts.values()].filter((chart) => chart.asking).length;
   for (const [element, chart] of charts) {
     if (free <= 0) return;
-    const isFresh = chart.drawn === Number(element.dataset.count) && chart.from === element.dataset.series;
-    const isAtRest = chart.from === element.dataset.series && performance.now() < chart.restsUntil;
+    const isTheSame = chart.from === addressOf(element, chart);
+    const isFresh = chart.drawn === Number(element.dataset.count) && isTheSame;
+    const isAtRest = isTheSame && performance.now() < chart.restsUntil;
     if (!chart.seen || chart.asking || isFresh || isAtRest) continue;
     free -= 1;
     chart.asking = true;
@@ -48,9 +49,16 @@ function refresh() {
   }
 }
 
+/** What to ask for: the series, or where points were left out the part of it into which somebody has zoomed. */
+function addressOf(element, chart) {
+  const { series } = element.dataset;
+  const part = chart.thinned && chart.drawing?.part;
+  return part ? `${series}&x_min=${part.min}&x_max=${part.max}` : series;
+}
+
 async function load(element, chart) {
   const wanted = Number(element.dataset.count);
-  const from = element.dataset.series;
+  const from = addressOf(element, chart);
   const place = element.querySelector(".plot");
   const asked = performance.now();
   try {
@@ -59,6 +67,7 @@ async function load(element, chart) {
     if (!answer.ok) throw new Error(answer.statusText);
     const series = await answer.json();
     const overTime = new URL(from, location.href).searchParams.get("x") === "time";
+    if (from === element.dataset.series) chart.thinned = series.downsampled;
     chart.drawing = Drawing.of(place, chart.drawing, series, overTime);
     tell(element, chart, { drawn: wanted, from }, series);
     rest(chart, Math.max(series.ranks > 1 ? MEAN_EVERY_MS : 0, REST * (performance.now() - asked)));
@@ -103,4 +112,5 @@ function repaint() {
 
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", repaint);
 part.addEventListener("fresh", follow);
+part.addEventListener("zoom", refresh);
 follow();

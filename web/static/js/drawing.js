@@ -9,7 +9,8 @@ const PALE = "70"; // how opaque the points of an earlier attempt are,
 const SOFT = "2e"; // and the range around a mean: hexadecimal, after a colour
 const cursors = uPlot.sync("run");
 
-/** A chart's plot. `of` puts new points into the one that is there, unless it has to look different. */
+/** A chart's plot. `of` puts new points into the one that is there, unless it has to look different. When somebody zooms,
+ *  its place gets the event `zoom`, and `part` says what is in view. */
 export class Drawing {
   static of(place, old, series, overTime) {
     const lines = linesOf(series);
@@ -28,8 +29,18 @@ export class Drawing {
     this.readout.hidden = true;
     this.plot = new uPlot(this.options(place), columnsOf(lines), place);
     place.append(this.readout);
-    this.plot.over.addEventListener("dblclick", () => { this.zoomed = false; });
+    this.plot.over.addEventListener("dblclick", () => { this.zoomed = false; this.tell(); });
     if (zoom) this.plot.setScale("x", { min: zoom.min, max: zoom.max });
+  }
+
+  /** The part of the horizontal axis that is in view; null for all of it. */
+  get part() {
+    const { min, max } = this.plot.scales.x;
+    return this.zoomed && min < max ? { min, max } : null;
+  }
+
+  tell() {
+    queueMicrotask(() => this.plot.root.dispatchEvent(new CustomEvent("zoom", { bubbles: true })));
   }
 
   /** New points of the same lines; who has zoomed in stays there. */
@@ -72,6 +83,7 @@ export class Drawing {
       hooks: {
         draw: [(plot) => this.drawMarks(plot, colour)],
         setSelect: [(plot) => { if (plot.select.width > 0) this.zoomed = true; }],
+        setScale: [(plot, axis) => { if (axis === "x" && this.zoomed) this.tell(); }],
         setCursor: [(plot) => this.readOut(plot)],
         setSeries: [(plot, index) => { this.focused = index; this.readOut(plot); }],
       },

@@ -1,9 +1,11 @@
 // Keeps the part of the page that changes fresh: asks each second while somebody looks, and changes only what differs.
+// A server that needs long for an answer is asked less often: it rests five times as long.
 import { Idiomorph } from "../vendor/idiomorph.esm.js";
 import { showTimes } from "./times.js";
 
 const EVERY_MS = 1000;
 const SLOWEST_MS = 15000;
+const RESTS = 5;
 
 /** Starts to keep `part` fresh. After each change it gets the event `fresh`. A link with `data-turn` turns the same
  *  page to another view: only the parameter that it names changes in the address, and then this part. */
@@ -45,6 +47,7 @@ export function keepFresh(part) {
 /** Asks once and says how many milliseconds to wait before the next time; null: never again. */
 async function ask(part, state) {
   const { fragment } = part.dataset;
+  const begun = performance.now();
   let answer;
   try {
     const headers = state.etag ? { "If-None-Match": state.etag } : {};
@@ -68,7 +71,8 @@ async function ask(part, state) {
   }
   if (state.failures) tell("");
   state.failures = 0;
-  return 1000 * Number(answer.headers.get("Poll-After")) || EVERY_MS;
+  const rest = Math.min(RESTS * (performance.now() - begun), SLOWEST_MS);
+  return Math.max(1000 * Number(answer.headers.get("Poll-After")) || EVERY_MS, rest);
 }
 
 function change(part, html) {
