@@ -73,7 +73,7 @@ def test_a_view_can_be_sent_to_a_colleague(server: Server, visit: Visit) -> None
     page = person.open(f"/runs/{run.id}?rank=2&attempts=all")
     expect(page.get_by_role("link", name="rank 2")).to_have_attribute("aria-current", "true")
     _drawn(page, "loss", 3 * STEPS, "rank=2&attempts=all")
-    expect(_card(page, "val/loss")).to_contain_text("This rank did not log it.")
+    expect(_card(page, "val/loss")).to_contain_text("no metric `val/loss` by rank 2")
     page.get_by_role("link", name="mean and range").click()
     _drawn(page, "val/loss", 1, "rank=mean")
     person.console.clear()  # the browser itself reports the 404

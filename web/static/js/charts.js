@@ -63,7 +63,7 @@ async function load(element, chart) {
   const asked = performance.now();
   try {
     const answer = await fetch(from, { signal: AbortSignal.timeout(20000) });
-    if (answer.status === 404) return nothing(element, chart, wanted, from);
+    if (answer.status === 404) return nothing(element, chart, { drawn: wanted, from }, (await answer.json()).detail);
     if (!answer.ok) throw new Error(answer.statusText);
     const series = await answer.json();
     const overTime = new URL(from, location.href).searchParams.get("x") === "time";
@@ -83,11 +83,14 @@ function rest(chart, wish) {
   setTimeout(refresh, length + 1);
 }
 
-function nothing(element, chart, drawn, from) {
+function nothing(element, chart, state, why) {
   chart.drawing?.plot.destroy();
   chart.drawing = null;
-  element.querySelector(".plot").innerHTML = '<p class="trouble">This rank did not log it.</p>';
-  tell(element, chart, { drawn, from }, { count: 0, hidden: 0 });
+  const words = document.createElement("p");
+  words.className = "trouble";
+  words.textContent = why;
+  element.querySelector(".plot").replaceChildren(words);
+  tell(element, chart, state, { count: 0, hidden: 0 });
 }
 
 function tell(element, chart, state, series) {
