@@ -97,7 +97,7 @@ def test_nothing_that_is_told_breaks_the_door(db: Database, told: dict[str, Any]
 
 def test_texts_are_cut_to_size() -> None:
     told = {"event": "capture", "argv": ["x" * 100_000], "packages": ["p" * 1000] * 3, "env": {"A": "v" * 10_000}}
-    said = read_lines(json.dumps(told).encode() + b"\n", now_s=0, next_step=0)
+    said = read_lines(json.dumps(told).encode() + b"\n")
     assert said.capture is not None
     content = said.capture["content"]
     assert (len(content["argv"][0]), len(content["packages"][0]), len(content["env"]["A"])) == (20_000, 300, 4000)
