@@ -151,3 +151,37 @@ signal.setitimer(signal.ITIMER_REAL, 0)
 """,
     )
     assert [one["exit_code"] for one in scripts.messages() if one.get("event") == "finish"] == [0]
+
+
+def test_background_work_holds_python_for_half_a_millisecond_at_most_and_puts_the_interval_back(
+    scripts: Scripts,
+) -> None:
+    said = run(
+        scripts,
+        """
+seen = []
+look = lambda: seen.append(round(sys.getswitchinterval(), 6))
+tracker.init()
+for interval_s in (0.005, 0.0001):
+    sys.setswitchinterval(interval_s)
+    worker.later(look, "a look")
+    worker.drain()
+    look()
+sys.setswitchinterval(0.005)
+worker.later(lambda: sys.setswitchinterval(0.002), "the script's own")
+worker.drain()
+look()
+forked = []
+def fork():
+    pid = os.fork()
+    if not pid:
+        os._exit(int(round(sys.getswitchinterval(), 6) != 0.002))
+    forked.append(os.waitpid(pid, 0)[1])
+worker.later(fork, "a fork")
+worker.drain()
+print(*seen, *forked)
+""",
+    )
+    assert said.split() == ["0.0005", "0.005", "0.0001", "0.0001", "0.002", "0"]
+
+

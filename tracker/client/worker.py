@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 MOST_WAITING = 1000
 IDLE_S = 0.1
+# How long the work here may hold Python while the training waits for it; Python's own 5 ms are too long for `log`.
+GIVE_WAY_S = 0.0005
 EXIT_MOST_S = 2.0  # what a process may be held at its end, altogether
 
 
@@ -128,12 +131,32 @@ class _Periodic:
 
 
 def _do(work: _Work) -> None:
+    _give_way()
     try:
         work.job()
     except Exception as problem:  # the outermost place of this thread: other work waits behind
         report(work.what, f"{type(problem).__name__}: {problem}")
+    finally:
+        _give_way_no_more()
 
 
+def _give_way() -> None:
+    global _usual_s, _ours_s
+    usual_s = sys.getswitchinterval()
+    if usual_s > GIVE_WAY_S:
+        sys.setswitchinterval(GIVE_WAY_S)
+        _usual_s, _ours_s = usual_s, sys.getswitchinterval()  # it is kept in whole microseconds
+
+
+def _give_way_no_more() -> None:
+    global _usual_s
+    if _usual_s is not None and sys.getswitchinterval() == _ours_s:  # else the script has set its own meanwhile
+        sys.setswitchinterval(_usual_s)
+    _usual_s = None
+
+
+_usual_s: float | None = None  # the interpreter's switch interval while ours is set
+_ours_s = 0.0
 _worker = _Worker()
 
 
@@ -173,6 +196,7 @@ def end() -> bool:
 def _forget_in_child() -> None:
     # The thread and what waits for it are the parent's.
     global _worker
+    _give_way_no_more()
     _worker = _Worker()
 
 
