@@ -40,7 +40,7 @@ def test_home_shows_the_queue_beside_the_results(server: Server, visit: Visit) -
     queue, results = page.get_by_role("region", name="Queue"), page.get_by_role("region", name="Results")
     expect(queue).to_contain_text("3 running")
     expect(queue).to_contain_text("4 pending")
-    expect(queue).to_contain_text("Next in line; waits for nodes or GPUs to become free.")
+    expect(queue).to_contain_text("It is next, and waits for nodes or GPUs to become free.")
     running = queue.get_by_role("listitem").filter(has_text="resnet50 baseline").first
     expect(running).to_contain_text("of 1h 00m")
     expect(running).to_contain_text("GPU 0, 1")

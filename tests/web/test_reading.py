@@ -111,7 +111,7 @@ def test_people_see_tables_and_programs_json(command: Command) -> None:
     assert ["params.lr", "0.1", "0.01"] in [line.split() for line in compared.splitlines()]
     assert "params.seed" not in compared
     assert command("tail", "dev:7", "-n", "2").stdout == "line 28\nline 29\n"
-    assert "Priority" in command("queue").stdout
+    assert "Other jobs come first." in command("queue").stdout
 
 
 def test_a_command_that_cannot_be_done_says_why_and_shows_no_traceback(command: Command) -> None:

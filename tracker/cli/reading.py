@@ -65,9 +65,10 @@ def show(run: str, as_json: bool) -> None:
         return
     facts = {
         "run": found.id, "name": found.name, "experiment": found.experiment, "user": found.user, "job": _job(found),
-        "state": _state(found), "told by": found.state_source, "reason": found.reason, "submitted": found.submitted_at,
-        "started": found.started_at, "ended": found.ended_at, "time": _took(found), "exit code": found.exit_code,
-        "signal": found.signal, "nodes": " ".join(sorted({node for one in found.attempts for node in one["nodes"]})),
+        "state": _state(found), "told by": found.state_source, "why": found.explanation,
+        "submitted": found.submitted_at, "started": found.started_at, "ended": found.ended_at, "time": _took(found),
+        "exit code": found.exit_code, "signal": found.signal,
+        "nodes": " ".join(sorted({node for one in found.attempts for node in one["nodes"]})),
         "attempts": len(found.attempts),
     }  # fmt: skip
     print_table([], ([word, value] for word, value in facts.items() if value not in (None, "")))
@@ -129,7 +130,7 @@ def queue(user: str | None, as_json: bool) -> None:
     if not runs:
         click.echo("Nothing waits or runs.", err=True)
         return
-    rows = ([_state(run), _job(run), _name(run), run.user, _took(run), run.reason or _last(run)] for run in runs)
+    rows = ([_state(run), _job(run), _name(run), run.user, _took(run), run.explanation or _last(run)] for run in runs)
     print_table(["state", "job", "name", "user", "time", ""], rows)
 
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
+from tracker.actions.explain import explain
 from tracker.actions.read_values import MAX_NAME_CHARS, MAX_TEXT_CHARS, MAX_TIME_S
 from tracker.states import STATES
 from tracker.store import attempts, tables
@@ -165,6 +166,8 @@ class Summary(BaseModel):
 class Run(BaseModel):
     """A run. `state_source` says who told the state: only `accounting` is final word.
 
+    `reason` is Slurm's word; `explanation` says in plain words why it waits, or how it ended badly and what to change.
+
     `parent_id` is the run of the job in which a script began this one beside it.
     """
 
@@ -176,6 +179,7 @@ class Run(BaseModel):
     state: str
     state_source: str
     reason: str | None
+    explanation: str | None
     cluster: str | None
     job_id: int | None
     array_job_id: int | None
@@ -192,11 +196,12 @@ class Run(BaseModel):
     attempts: list[Attempt]
 
     @classmethod
-    def of(cls, stored: tables.Run) -> Run:
-        """The run as the store has it."""
-        made = {"experiment", "params", "tags", "summary", "attempts"}
+    def of(cls, stored: tables.Run, output: str = "") -> Run:
+        """The run as the store has it; `output` is the end of what it printed, which its explanation may quote."""
+        made = {"explanation", "experiment", "params", "tags", "summary", "attempts"}
         return cls(
             **{name: getattr(stored, name) for name in cls.model_fields if name not in made},
+            explanation=str(explain(stored, output)) or None,
             experiment=stored.experiment.name,
             params={one.key: one.value for one in stored.params},
             tags={one.key: one.value for one in stored.tags},

@@ -7,6 +7,7 @@ from typing import Any
 from flask import Blueprint
 from flask.typing import ResponseReturnValue
 
+from tracker.actions.explain import last_words
 from tracker.errors import BadFilter
 from tracker.store import runs as store
 from tracker.store.search import language
@@ -52,4 +53,5 @@ def get(ident: str) -> ResponseReturnValue:
     read_query(NoQuery)
     with db().read() as session:
         run = store.get(session, viewer(), ident)
-    return answer(Run.of(run))
+        output = last_words(session, run)
+    return answer(Run.of(run, output))

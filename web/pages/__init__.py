@@ -5,13 +5,15 @@ from __future__ import annotations
 from flask import Flask
 
 from tracker.actions.correct_times import behind_or_ahead
+from tracker.actions.explain import explain
+from tracker.quantities import byte_size, duration
 from tracker.store import clusters
 from web import text
 from web.pages import captures, cluster, experiments, home, run, runs, words
 
 _FILTERS = (
     captures.command_line, captures.diff_lines,
-    text.shorten, text.coloured, words.anchor, words.byte_size, words.duration, words.exact, words.explain,
+    text.shorten, text.coloured, words.anchor, byte_size, duration, words.exact, explain,
     words.figure, words.gpu_types, words.host_gpus, words.iso, words.job, words.key_metrics, words.mark, words.mean,
     words.moment, words.number, words.size, words.spent, words.state_word, words.title,
 )  # fmt: skip

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta, timezone
 from flask import Blueprint, Response, render_template, request
 from flask.typing import ResponseReturnValue
 
+from tracker.actions.explain import explain, last_words
 from tracker.states import FINAL_STATES
 from tracker.store import captures, logs, params, writers
 from tracker.store import runs as store
@@ -33,11 +34,12 @@ def show(ident: str) -> ResponseReturnValue:
         beside = things(session, found.id)
         logged = writers.logged(session, found.id)
         code = captures.heads(session, found)
+        explanation = explain(found, last_words(session, found))
         # A page that is fresh already asks for new output itself.
         output, pieces = logs.ends(session, found.id, 0 if "fragment" in request.args else MOST_PIECES)
     return live.answer(
         "run", every_s=SETTLED_EVERY_S if _is_settled(found, output) else 1, run=found, groups=_groups(found),
-        notes=notes, output=output, pieces=pieces, captures=code, **beside,
+        notes=notes, explanation=explanation, output=output, pieces=pieces, captures=code, **beside,
         ended=found.state in FINAL_STATES, view=View.asked(), logged=logged,
     )  # fmt: skip
 

@@ -4,49 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import math
-import signal
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from tracker.states import LIVE_STATES
+from tracker.actions.explain import HARDWARE
+from tracker.quantities import byte_size, duration
 from tracker.store.tables import Attempt, LogPiece, Run, Summary
-
-HARDWARE = "system/"  # begins the names of what agents measure
-"""How the names of metrics begin that tell of the machine."""
-
-_PENDING_REASONS = {
-    "AssocGrpGRES": "your group already holds all GPUs it may hold",
-    "AssocMaxJobsLimit": "you already run as many jobs as you may",
-    "BadConstraints": "no node has what the job asks for",
-    "BeginTime": "waits for its begin time (after a requeue Slurm waits about two minutes)",
-    "Dependency": "waits for another job",
-    "DependencyNeverSatisfied": "waits for a job that did not end as required; it will never start",
-    "JobArrayTaskLimit": "as many tasks of this array run as it allows at once",
-    "JobHeldAdmin": "held by an administrator",
-    "JobHeldUser": "held by its user, who can release it",
-    "Licenses": "waits for a licence",
-    "NodeDown": "a node that it needs is down",
-    "None": "Slurm has not looked at it yet",
-    "PartitionDown": "its partition is down",
-    "PartitionInactive": "its partition takes no jobs now",
-    "PartitionNodeLimit": "asks for more nodes than its partition gives",
-    "PartitionTimeLimit": "asks for more time than its partition gives",
-    "Priority": "other jobs come first",
-    "QOSMaxGRESPerUser": "you already hold all GPUs you may hold",
-    "QOSMaxJobsPerUserLimit": "you already run as many jobs as you may",
-    "ReqNodeNotAvail": "a node that it asks for is not available",
-    "Reservation": "waits for its reservation",
-    "Resources": "next in line; waits for nodes or GPUs to become free",
-}
-_ENDS = {
-    "OUT_OF_MEMORY": "It needed more memory than it had asked for.",
-    "CANCELLED": "It was cancelled.",
-    "PREEMPTED": "It had to make room for a job of higher priority.",
-    "NODE_FAIL": "A node failed under it.",
-    "BOOT_FAIL": "A node did not boot.",
-    "DEADLINE": "It could not end before its deadline.",
-    "REVOKED": "Another cluster took it over.",
-    "LOST": "Nothing was heard from it any more.",
-}
 
 
 def state_word(state: str) -> str:
@@ -64,61 +26,6 @@ def job(run: Run) -> str:
     if run.array_job_id is not None and run.array_task_id is not None:
         return f"{run.cluster}:{run.array_job_id}_{run.array_task_id}"
     return f"{run.cluster}:{run.job_id}" if run.job_id is not None else ""
-
-
-def explain(run: Run) -> str:
-    """Why the run is in its state, one sentence or nothing."""
-    if run.state == "PENDING":
-        return _waiting(run.reason or "None")
-    if run.state in LIVE_STATES or run.state == "COMPLETED":
-        return ""
-    if run.state == "TIMEOUT":
-        return (
-            f"It ran into its time limit of {duration(run.time_limit_s)}."
-            if run.time_limit_s
-            else "It ran out of time."
-        )
-    if run.state == "CANCELLED" and run.reason and run.reason.startswith("by "):
-        return f"It was cancelled {run.reason}."
-    said = _ENDS.get(run.state, "")
-    if run.signal:
-        said = f"{said} It was killed by {_signal_name(run.signal)}."
-    elif run.exit_code:
-        said = f"{said} It ended with exit code {run.exit_code}."
-    if run.reason and run.reason not in ("None", "NonZeroExitCode", "RaisedSignal"):
-        said = (
-            f"{said} Slurm says: {run.reason}." if run.cluster else f"{said} {run.reason[:1].upper()}{run.reason[1:]}."
-        )
-    return said.strip()
-
-
-def _waiting(reason: str) -> str:
-    word = reason.partition(",")[0].strip()
-    if word in _PENDING_REASONS:
-        return f"{_PENDING_REASONS[word][:1].upper()}{_PENDING_REASONS[word][1:]}."
-    return f"Slurm says: {reason}."
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return f"{signal.Signals(number).name} (signal {number})"
-    except ValueError:
-        return f"signal {number}"
-
-
-def duration(seconds: float | timedelta | None) -> str:
-    """A length of time by its two greatest units, such as `2h 05m`."""
-    if seconds is None:
-        return ""
-    whole = max(0, int(seconds.total_seconds() if isinstance(seconds, timedelta) else seconds))
-    minutes, second = divmod(whole, 60)
-    hours, minute = divmod(minutes, 60)
-    days, hour = divmod(hours, 24)
-    if days:
-        return f"{days}d {hour:02}h"
-    if hours:
-        return f"{hours}h {minute:02}m"
-    return f"{minutes}m {second:02}s" if minutes else f"{second}s"
 
 
 def spent(run: Run) -> str:
@@ -155,16 +62,6 @@ def number(value: float | None) -> str:
 def size(count: int) -> str:
     """A whole number with thin spaces between thousands."""
     return f"{count:,}".replace(",", "\u202f")
-
-
-def byte_size(count: float) -> str:
-    """A number of bytes as people say it, such as `1.5 GiB`."""
-    size = float(count)
-    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
-        if abs(size) < 1023.5 or unit == "TiB":
-            break
-        size /= 1024
-    return f"{size:.3g} {unit}" if abs(size) < 999.5 else f"{size:.0f} {unit}"
 
 
 def figure(value: float | None, metric: str) -> str:
