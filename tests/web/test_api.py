@@ -17,8 +17,9 @@ from . import samples
 from .conftest import Server
 
 RUN_KEYS = [
-    "id", "parent_id", "experiment", "name", "user", "state", "state_source", "reason", "cluster", "job_id",
-    "array_job_id", "array_task_id", "het_job_id", "submitted_at", "started_at", "ended_at", "exit_code", "signal",
+    "id", "parent_id", "experiment", "name", "user", "state", "state_source", "reason", "explanation",
+    "cluster", "job_id", "array_job_id", "array_task_id", "het_job_id", "submitted_at", "started_at", "ended_at",
+    "exit_code", "signal",
     "params", "tags", "summary", "attempts",
 ]  # fmt: skip
 

@@ -46,7 +46,7 @@ def test_home_shows_the_queue_beside_the_results(server: Server, visit: Visit) -
     expect(running).to_contain_text("GPU 0, 1")
     expect(running).to_contain_text("loss")
     failed = results.get_by_role("listitem").filter(has_text="failed").first
-    expect(failed).to_contain_text("It ended with exit code 3.")
+    expect(failed).to_contain_text("It ended with exit code 3")
     expect(failed).to_contain_text("waiting for Slurm's accounting")
     assert queue.bounding_box()["y"] == results.bounding_box()["y"]  # type: ignore[index]
 
