@@ -7,7 +7,7 @@ from datetime import datetime, timedelta, timezone
 from flask import Blueprint, Response, render_template, request
 from flask.typing import ResponseReturnValue
 
-from tracker.actions.explain import explain, last_words
+from tracker.actions.explain import HARDWARE, explain, last_words
 from tracker.states import FINAL_STATES
 from tracker.store import captures, logs, params, writers
 from tracker.store import runs as store
@@ -16,7 +16,6 @@ from web.context import db, viewer
 from web.pages import live
 from web.pages.things import things
 from web.pages.view import View
-from web.pages.words import HARDWARE
 
 run = Blueprint("run", __name__)
 
