@@ -7,7 +7,7 @@ import threading
 import uuid
 from typing import Any
 
-from tracker.store import params
+from tracker.store import params, retention
 
 from . import samples
 from .conftest import Answer, Server
@@ -218,3 +218,23 @@ def test_nobody_changes_what_is_of_others(server: Server) -> None:
     ):  # fmt: skip
         assert send(server, method, path, body).status == 404
     assert send(server, "GET", f"/runs/{run.id}", token=server.token("bob")).json["summary"] == {}
+
+
+def test_how_long_points_stay_is_said_by_administrators_and_seen_by_all(server: Server) -> None:
+    new_run(server, experiment="sweep")
+    (sweep,) = send(server, "GET", "/experiments").json["items"]
+    assert (sweep["thin_points_after_days"], sweep["drop_points_after_days"]) == (None, None)
+    path, root = f"/experiments/{sweep['id']}", server.token("root", "admin")
+    refused = send(server, "PATCH", path, {"name": "renamed", "thin_points_after_days": 1})
+    assert (refused.status, refused.json["code"]) == (403, "forbidden")
+    told = send(server, "PATCH", path, {"thin_points_after_days": 30, "drop_points_after_days": 365}, root).json
+    assert (told["name"], told["thin_points_after_days"], told["drop_points_after_days"]) == ("sweep", 30, 365)
+    assert "thinned after 30 days, dropped after 365 days" in server.ask("/experiments", token=root).text
+    with server.database.read() as session:
+        assert retention.rules(session) == [retention.Rule("sweep", 30, 365)]
+    told = send(server, "PATCH", path, {"thin_points_after_days": None, "name": "wide"}, root).json
+    assert (told["name"], told["thin_points_after_days"], told["drop_points_after_days"]) == ("wide", None, 365)
+    for days in (-1, 36_501, 1.5, True, "x"):
+        assert send(server, "PATCH", path, {"drop_points_after_days": days}, root).json["code"] == "bad_input", days
+    assert send(server, "GET", path).json["drop_points_after_days"] == 365
+    assert send(server, "PATCH", "/experiments/none", {"drop_points_after_days": 1}).status == 404

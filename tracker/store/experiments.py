@@ -34,6 +34,8 @@ class ExperimentSummary:
     created_at: datetime
     run_count: int
     last_run_at: datetime | None
+    thin_points_after_days: int | None
+    drop_points_after_days: int | None
 
 
 @dataclass(frozen=True)
@@ -160,7 +162,9 @@ def _seen_by(viewer: Identity) -> tuple[Select[Experiment, int, datetime], Colum
 
 
 def _summary(one: Experiment, count: int, last: datetime | None) -> ExperimentSummary:
-    return ExperimentSummary(one.id, one.name, one.created_at, count, last)
+    return ExperimentSummary(
+        one.id, one.name, one.created_at, count, last, one.thin_after_days, one.drop_points_after_days
+    )
 
 
 def _cursor_at(last: ExperimentSummary) -> str:

@@ -23,6 +23,7 @@ ALL, THINNED, NONE = "all", "thinned", "none"
 """Which of the points that its summaries count are kept of a run."""
 THINNED_TO = 1000
 """Points that stay of each writer's series: as many as a chart shows."""
+MOST_DAYS = 36_500
 ROWS_AT_ONCE = 500
 """Rows that one transaction removes."""
 _DAY_US = 86_400_000_000
@@ -50,8 +51,17 @@ def set_rule(session: Session, rule: Rule) -> None:
     experiment = session.scalar(select(Experiment).where(Experiment.name == rule.experiment))
     if experiment is None:
         raise NotFound(f"There is no experiment `{rule.experiment[:80]}`.")
-    experiment.thin_after_days = rule.thin_points_after_days
-    experiment.drop_points_after_days = rule.drop_points_after_days
+    set_days(session, experiment.id, thin=rule.thin_points_after_days, drop=rule.drop_points_after_days)
+
+
+def set_days(session: Session, experiment_id: str, **days: int | None) -> None:
+    """Say of an experiment after how many days its runs are thinned (`thin`) and dropped (`drop`).
+
+    What is not named stays.
+    """
+    columns = {"thin": Experiment.thin_after_days, "drop": Experiment.drop_points_after_days}
+    values = {columns[name]: count for name, count in days.items()}
+    session.execute(update(Experiment).where(Experiment.id == experiment_id).values(values), execution_options=_UNSEEN)
 
 
 def deleted(session: Session, before: datetime, limit: int, after: str = "") -> list[str]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from flask import Blueprint, url_for
 from flask.typing import ResponseReturnValue
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from tracker.errors import Conflict, Forbidden
 from tracker.store import experiments as store
+from tracker.store import retention
 from web.api.described import described
 from web.api.exchange import answer, made, read_body, read_query
-from web.api.models import Asked, Name, NoQuery, PageQuery, Time
+from web.api.models import Asked, Count, Name, NoQuery, PageQuery, Time
 from web.context import db, now, viewer
 
 experiments = Blueprint("experiments", __name__, url_prefix="/experiments")
@@ -22,14 +25,31 @@ class NewExperiment(Asked):
     name: Name
 
 
+Days = Annotated[Count, Field(le=retention.MOST_DAYS)]
+
+
 class ExperimentChange(Asked):
-    """What to change of an experiment."""
+    """What to change of an experiment; what is not given stays.
+
+    So many days after the end of a run its points are thinned and dropped: 0 is never, null as the server's settings
+    say. Only administrators say it.
+    """
 
     name: Name | None = None
+    thin_points_after_days: Days | None = None
+    drop_points_after_days: Days | None = None
+
+    def days(self) -> dict[str, int | None]:
+        """What is said of retention, as the store takes it."""
+        said = {"thin": "thin_points_after_days", "drop": "drop_points_after_days"}
+        return {word: getattr(self, name) for word, name in said.items() if name in self.model_fields_set}
 
 
 class Experiment(BaseModel):
-    """An experiment and how many of its runs may be seen."""
+    """An experiment and how many of its runs may be seen.
+
+    Where `thin_points_after_days` or `drop_points_after_days` is null, it is as the server's settings say; 0 is never.
+    """
 
     model_config = ConfigDict(from_attributes=True)
     id: str
@@ -37,6 +57,8 @@ class Experiment(BaseModel):
     created_at: Time
     run_count: int
     last_run_at: Time | None
+    thin_points_after_days: int | None
+    drop_points_after_days: int | None
 
 
 class ExperimentList(BaseModel):
@@ -81,13 +103,25 @@ def get(ident: str) -> ResponseReturnValue:
 @experiments.patch("/<run:ident>")
 @described(Experiment, body=ExperimentChange, errors=(Conflict, Forbidden))
 def change(ident: str) -> ResponseReturnValue:
-    """Give an experiment another name. Those with runs of other users are changed by administrators only."""
+    """Give an experiment another name, or say how long its points are kept.
+
+    One with runs of other users gets another name only from administrators, and they alone say how long points stay.
+    """
     read_query(NoQuery)
     asked = read_body(ExperimentChange)
-    if asked.name is not None:
-        with db().write() as session:
-            store.rename(session, viewer(), ident, asked.name)
+    with db().write() as session:
+        found = store.get(session, viewer(), ident)
+        if asked.name is not None:
+            store.rename(session, viewer(), found.id, asked.name)
+        if asked.days():
+            _require_administrator()
+            retention.set_days(session, found.id, **asked.days())
     return answer(_as_it_is(ident))
+
+
+def _require_administrator() -> None:
+    if not viewer().sees_all:
+        raise Forbidden("How long points are kept is said by administrators, as it is for the runs of all users.")
 
 
 @experiments.delete("/<run:ident>")
