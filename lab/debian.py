@@ -27,6 +27,7 @@ SLURM = (
 TESTS = (
     "postgresql",
     "nginx",
+    "redis-server",
     "chromium",
     "fonts-dejavu-core",
     "gcc",
@@ -40,6 +41,7 @@ SERVICES = {
     "mariadb-server": "mariadb",
     "postgresql": "postgresql",
     "nginx": "nginx",
+    "redis-server": "redis-server",
 }
 
 POLICY = Path("/usr/sbin/policy-rc.d")

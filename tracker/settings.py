@@ -92,6 +92,11 @@ class Settings:
     slurm_timeout_s: float = _setting(
         20.0, "Seconds after which a Slurm command that does not answer is given up.", least=0.1
     )
+    lost_after_s: int = _setting(
+        3600,
+        "Seconds after which a run outside Slurm is LOST if nothing is heard of it, until it speaks again; 0: never.",
+        least=0,
+    )
     log_tail_bytes: int = _setting(
         1048576, "Bytes of each output stream of a job that are kept, the last ones.", least=1024
     )

@@ -6,10 +6,10 @@ import logging
 import threading
 import time
 from math import ceil
-from typing import Any
+from typing import Any, cast
 
 from flask import Flask, g, request
-from limits import parse
+from limits import RateLimitItem, parse
 from limits.errors import ConfigurationError, StorageError
 from limits.storage import Storage, storage_from_string
 from limits.strategies import FixedWindowRateLimiter
@@ -21,9 +21,10 @@ from tracker.settings import Settings
 log = logging.getLogger("tracker.limits")
 
 _FREE = {"static", "health.healthz", "health.readyz", "api.ingest.deliver"}
-
-
 _MOST_KEYS = 10_000
+_PATIENCE_WITH_REDIS: Any = {"socket_timeout": 0.5, "socket_connect_timeout": 0.5}
+_AGAIN_AFTER_S = 5.0
+"""So long a storage that is away is not asked again: nobody waits for it."""
 
 
 class _InProcess(Storage):
@@ -76,27 +77,63 @@ class _InProcess(Storage):
         self._counts.pop(key, None)
 
 
+class _Counts:
+    """How many requests each user has sent: counted in a shared storage, in this process while that is away."""
+
+    def __init__(self, limit: RateLimitItem, shared: Storage | None) -> None:
+        self._limit = limit
+        self._own = FixedWindowRateLimiter(_InProcess())
+        self._shared = None if shared is None else FixedWindowRateLimiter(shared)
+        self._is_away = False
+        self._not_before_s = 0.0
+
+    def wait_s(self, who: str) -> int:
+        """Count a request; answer 0, or after how many seconds there may be another one."""
+        if self._shared is not None and time.monotonic() >= self._not_before_s:
+            try:
+                wait_s = self._counted(self._shared, who)
+            except StorageError as problem:
+                self._not_before_s = time.monotonic() + _AGAIN_AFTER_S
+                self._tell(f"it does not answer ({str(problem)[:200]}), and each process counts for itself")
+            else:
+                self._tell(None)
+                return wait_s
+        return self._counted(self._own, who)
+
+    def _counted(self, window: FixedWindowRateLimiter, who: str) -> int:
+        if window.hit(self._limit, who):
+            return 0
+        return max(1, ceil(window.get_window_stats(self._limit, who).reset_time - time.time()))
+
+    def _tell(self, problem: str | None) -> None:
+        """Say that the shared storage is away, or back, once each."""
+        if self._is_away != bool(problem):
+            self._is_away = bool(problem)
+            log.warning("rate_limit_storage: %s", problem or "it answers again, and counts for all")
+
+
 def install(app: Flask, settings: Settings) -> None:
     """Let the application refuse what is too much. Raises BadInput for a limit that is none."""
     if not settings.rate_limit:
         return
     try:
-        limit = parse(settings.rate_limit)
-        storage = storage_from_string(settings.rate_limit_storage or "process://", wrap_exceptions=True)
+        counts = _Counts(parse(settings.rate_limit), _shared(settings.rate_limit_storage))
     except (ValueError, ConfigurationError) as problem:
         raise BadInput(f"`rate_limit` is such as `600/minute`, `rate_limit_storage` a URL: {problem}.") from None
-    window = FixedWindowRateLimiter(storage)
 
     def refuse_too_many() -> None:
-        if request.endpoint in _FREE:
-            return
-        try:
-            if not window.hit(limit, _who()):
-                raise TooManyRequests(retry_after=ceil(window.get_window_stats(limit, _who()).reset_time - time.time()))
-        except StorageError as problem:  # better too many requests than none
-            log.warning("requests cannot be counted: %s", problem)
+        wait_s = 0 if request.endpoint in _FREE else counts.wait_s(_who())
+        if wait_s:
+            raise TooManyRequests(retry_after=wait_s)
 
     app.before_request(refuse_too_many)
+
+
+def _shared(url: str) -> Storage | None:
+    if not url:
+        return None
+    patience = _PATIENCE_WITH_REDIS if url.partition(":")[0] in ("redis", "rediss", "redis+unix") else {}
+    return cast(Storage, storage_from_string(url, wrap_exceptions=True, **patience))
 
 
 def _who() -> str:

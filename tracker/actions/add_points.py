@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from tracker.actions.read_points import MAX_STEP
 from tracker.errors import BadInput, Conflict
-from tracker.store import runs, series, summaries, writers
+from tracker.store import runs, series, silence, summaries, writers
 from tracker.store.database import Session
 from tracker.store.points import Points
 from tracker.store.tables import Run, Writer
@@ -57,6 +57,7 @@ def add_points(
     fresh = points[known:]
     if fresh:
         _store(session, run, held, fresh, now)
+        silence.heard(run)
         held.offset_bytes += len(fresh)
     return Added(len(fresh), held.offset_bytes)
 

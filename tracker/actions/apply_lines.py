@@ -62,6 +62,5 @@ def _finish(run: Run, finish: dict[str, Any]) -> None:
     exit_code = finish["exit_code"] or 0
     ended_at = utc(finish["time"])
     state = "COMPLETED" if exit_code == 0 else "FAILED"
-    runs.changes(
-        run, state=state, state_source="client", exit_code=exit_code, ended_at=ended_at, reason=finish["reason"]
-    )
+    runs.changes(run, state=state, state_source="client", exit_code=exit_code, ended_at=ended_at)
+    run.reason = finish["reason"]  # it may have been LOST for another one

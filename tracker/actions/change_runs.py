@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from tracker.errors import BadInput
-from tracker.store import experiments, params, runs
+from tracker.store import experiments, params, runs, silence
 from tracker.store.database import Session
 from tracker.store.tables import Param, Run, Tag
 
@@ -43,4 +43,7 @@ def change(session: Session, changed: Sequence[Run], wanted: Change, now: dateti
 def _end(run: Run, wanted: Change, now: datetime) -> None:
     if run.cluster is not None:
         raise BadInput(f"Run {run.id} is a job: how it ends is told by Slurm, not by its `state` here.")
+    silence.heard(run)
+    if run.state != wanted.state:
+        run.reason = None  # it was of the other state
     runs.changes(run, state=wanted.state, state_source="client", ended_at=run.ended_at or now, reason=wanted.reason)

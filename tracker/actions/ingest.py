@@ -18,8 +18,8 @@ from tracker.actions.read_values import MAX_TIME_S, text, utc
 from tracker.actions.store_lines import Sent, store_lines
 from tracker.errors import BadInput, BadManifest, DatabaseUnavailable, Forbidden, TrackerError
 from tracker.events import MAX_LINE_BYTES, WRITER_NAME, JobFolder, decode_request, parse_hook_event, run_of_writer
-from tracker.states import LIVE_STATES
-from tracker.store import attempts, clocks, logs, params, runs, told
+from tracker.states import LIVE_STATES, LOST
+from tracker.store import attempts, clocks, logs, params, runs, silence, told
 from tracker.store.database import Database, Session, is_outage
 from tracker.store.identity import Identity
 from tracker.store.tables import Run
@@ -224,16 +224,18 @@ def _log(delivery: _Delivery, part: Part, blob: bytes) -> dict[str, Any]:
             part.get("anew") is True, text(part.get("file"), 40),
         )  # fmt: skip
         logs.store(delivery.session, run, stream, sent, now=delivery.now, keep_bytes=delivery.log_tail_bytes)
+    if blob or problem:
+        runs.changes(run, updated_at=delivery.now)
     return {"stored": True}
 
 
 def _gone(delivery: _Delivery, part: Part, _blob: bytes) -> dict[str, Any]:
     run = _run_of(delivery, _folder(part))
-    if run is not None and run.cluster is None and run.state in LIVE_STATES:
-        reason = "its process is gone and said no goodbye"
+    if run is not None and run.cluster is None and (run.state in LIVE_STATES or silence.is_silent(run)):
         runs.changes(
-            run, state="LOST", state_source="client", ended_at=corrected(_moment(part), delivery.skew), reason=reason
-        )
+            run, state=LOST, state_source="client", reason="its process is gone and said no goodbye",
+            ended_at=corrected(_moment(part), delivery.skew), updated_at=delivery.now,
+        )  # fmt: skip
     return {"stored": True}
 
 

@@ -15,7 +15,8 @@ from tracker.actions.read_points import MAX_STEP
 from tracker.actions.store_things import store_things
 from tracker.errors import BadInput
 from tracker.events import JobFolder, run_of_writer
-from tracker.store import experiments, params, results, runs, series, summaries, writers
+from tracker.states import LOST
+from tracker.store import experiments, params, results, runs, series, silence, summaries, writers
 from tracker.store.batches import Brought
 from tracker.store.database import Session
 from tracker.store.runs import KnownRun
@@ -85,6 +86,8 @@ def _write(store: _Intake) -> None:
     session.flush()
     results.forget(session, [run.id for run in store.runs if run.id in store.notes and not run.results_due])
     runs.touch(session, [*store.notes], store.now)
+    if lost := [run.id for run in store.runs if run.state == LOST and run.id in store.notes]:
+        silence.all_heard(session, lost)
 
 
 def _is_told_more(run: KnownRun | BadInput, sent: Sent) -> TypeGuard[KnownRun]:
@@ -127,7 +130,9 @@ def _with_id(store: _Intake, run_id: str) -> KnownRun | None:
 def _made(store: _Intake, folder: JobFolder, user: str | None) -> KnownRun:
     experiment = experiments.named(store.session, experiments.DEFAULT, store.now)
     run_id = _id(folder.run_id) if folder.run_id else str(uuid.uuid4())
-    run = KnownRun(run_id, folder.cluster, folder.job_id, None, experiment.id, user, 0, None, store.now, False)
+    run = KnownRun(
+        run_id, folder.cluster, folder.job_id, None, experiment.id, user, 0, None, store.now, False, "RUNNING"
+    )
     store.runs.append(run)
     return run
 
@@ -136,7 +141,9 @@ def _beside(store: _Intake, parent: KnownRun, run_id: str) -> KnownRun | BadInpu
     """The run that a script of the parent's job began beside it; made if there is none."""
     run = _with_id(store, run_id)
     if run is None:
-        run = KnownRun(run_id, None, None, parent.id, parent.experiment_id, parent.user, 0, None, store.now, False)
+        run = KnownRun(
+            run_id, None, None, parent.id, parent.experiment_id, parent.user, 0, None, store.now, False, "RUNNING"
+        )
         store.runs.append(run)
     if run.parent_id != parent.id:
         return BadInput(f"The run {run_id} was not begun in this folder's job.")

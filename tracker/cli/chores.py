@@ -10,10 +10,11 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from functools import partial
 
 from tracker.actions.compact import compact_due, compact_quiet
+from tracker.actions.end_silent import end_silent
 from tracker.actions.make_results import make_results
 from tracker.agent.stop import Stop
 from tracker.cli.processes import die_with_parent
@@ -34,11 +35,21 @@ class Chore:
     do: Callable[[Database, Callable[[], bool]], object]
 
 
-CHORES = (
-    Chore("compaction", 2.0, compact_due),
-    Chore("results of finished runs", 5.0, make_results),
-    Chore("compaction of quiet runs", 120.0, lambda db, over: compact_quiet(db, datetime.now(timezone.utc), over)),
-)
+def chores_of(settings: Settings) -> list[Chore]:
+    """What is to be done."""
+    silent_for = timedelta(seconds=settings.lost_after_s)
+    chores = [
+        Chore("compaction", 2.0, compact_due),
+        Chore("results of finished runs", 5.0, make_results),
+        Chore("compaction of quiet runs", 120.0, lambda db, over: compact_quiet(db, _now(), over)),
+    ]
+    if silent_for:
+        chores.append(Chore("silent runs", 10.0, lambda db, over: end_silent(db, silent_for, _now(), over)))
+    return chores
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)
 
 
 def run_chores(settings: Settings, once: bool = False) -> None:
@@ -47,9 +58,10 @@ def run_chores(settings: Settings, once: bool = False) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop.ask)
     db = Database(settings.database_url)
-    not_before_s = {chore.name: 0.0 for chore in CHORES}
+    chores = chores_of(settings)
+    not_before_s = {chore.name: 0.0 for chore in chores}
     while not stop.is_asked:
-        for chore in CHORES:
+        for chore in chores:
             if time.monotonic() >= not_before_s[chore.name] and not stop.is_asked:
                 _do(chore, db, stop)
                 not_before_s[chore.name] = time.monotonic() + chore.every_s

@@ -29,8 +29,8 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session, aliased, selectinload
 
 from tracker.errors import Conflict, NotFound
-from tracker.states import FINAL_STATES, LIVE_STATES
-from tracker.store import details, results
+from tracker.states import FINAL_STATES, LIVE_STATES, LOST
+from tracker.store import details, results, silence
 from tracker.store.identity import Identity
 from tracker.store.search.candidates import Way
 from tracker.store.search.groups import Group, group
@@ -340,6 +340,7 @@ class KnownRun(NamedTuple):
     submitted_at: datetime | None
     created_at: datetime
     results_due: bool
+    state: str
 
 
 _RUNS = Run.__table__.c
@@ -378,9 +379,7 @@ def of_job_at(found: Iterable[KnownRun], cluster: str, job_id: int, at: datetime
 
 def register(session: Session, fresh: Sequence[KnownRun]) -> None:
     """Make runs of which only their points are known: they run, and their client says so."""
-    rows = [
-        {**one._asdict(), "updated_at": one.created_at, "state": "RUNNING", "state_source": "client"} for one in fresh
-    ]
+    rows = [{**one._asdict(), "updated_at": one.created_at, "state_source": "client"} for one in fresh]
     if rows:
         session.execute(insert(Run), rows)
 
@@ -440,7 +439,10 @@ def by_ids(session: Session, ids: Iterable[str]) -> list[Run]:
 
 
 def over(session: Session, jobs: Iterable[tuple[str, int]], ids: Iterable[str]) -> list[Run]:
-    """Of the runs of these jobs and with these ids those that are over for good, the newest of a job only."""
+    """Of the runs of these jobs and with these ids those that are over for good, the newest of a job only.
+
+    A silent one may speak again.
+    """
     jobs, ids = list(jobs), list(ids)
     if not (jobs or ids):
         return []
@@ -448,7 +450,8 @@ def over(session: Session, jobs: Iterable[tuple[str, int]], ids: Iterable[str]) 
     newest: dict[tuple[str | None, int | str], Run] = {}
     for run in session.scalars(select(Run).where(either).order_by(Run.created_at)):
         newest[(run.cluster, run.job_id or run.id)] = run
-    return [run for run in newest.values() if run.state in FINAL_STATES and not run.accounting_due]
+    ended = [run for run in newest.values() if run.state in FINAL_STATES and not run.accounting_due]
+    return [run for run in ended if not silence.is_silent(run)]
 
 
 def begun_in_jobs_that_are_over(session: Session) -> list[tuple[Run, Run]]:
@@ -461,6 +464,7 @@ def begun_in_jobs_that_are_over(session: Session) -> list[tuple[Run, Run]]:
         select(Run, parent)
         .join(parent, Run.parent_id == parent.id)
         .where(Run.state.in_(LIVE_STATES), parent.state.in_(FINAL_STATES), parent.accounting_due.is_(False))
+        .where(or_(parent.state != LOST, func.coalesce(parent.reason, "") != silence.SILENT))
     )
     return [(run, job) for run, job in session.execute(query.with_for_update(of=Run, skip_locked=True))]
 
