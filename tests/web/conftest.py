@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import threading
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page
@@ -137,3 +139,48 @@ def visit(browser: Browser) -> Iterator[Callable[..., Person]]:
     for context in contexts:
         context.close()
     assert complaints == []
+
+
+class Listening:
+    """A client of the stream; a connection that says nothing for 20 s fails the test."""
+
+    def __init__(self, url: str, token: str, last_event_id: str | None = None) -> None:
+        told = urlsplit(url)
+        self.connection = http.client.HTTPConnection(str(told.hostname), told.port, timeout=20)
+        headers = {"Authorization": f"Bearer {token}"} | ({"Last-Event-ID": last_event_id} if last_event_id else {})
+        self.connection.request("GET", f"{told.path}/api/v1/stream", headers=headers)
+        self.answer = self.connection.getresponse()
+        self.last_id = ""
+
+    def next(self, *kinds: str) -> tuple[str, Any]:
+        """The next event of these kinds, of any if none are named."""
+        said: dict[str, str] = {}
+        while True:
+            line = self.answer.readline().decode()
+            assert line, "the stream ended"
+            name, _, value = line.rstrip("\n").partition(": ")
+            if name:
+                said[name] = value
+            elif "event" in said:
+                self.last_id = said.get("id", self.last_id)
+                if not kinds or said["event"] in kinds:
+                    return said["event"], json.loads(said["data"])
+                said = {}
+
+    def close(self) -> None:
+        self.answer.close()
+        self.connection.close()
+
+
+@pytest.fixture
+def listen() -> Iterator[Callable[..., Listening]]:
+    open_ones: list[Listening] = []
+
+    def begin(server: Server, user: str = "alice", role: str = "user", **more: Any) -> Listening:
+        client = Listening(server.url, server.token(user, role), **more)
+        open_ones.append(client)
+        return client
+
+    yield begin
+    for client in open_ones:
+        client.close()

@@ -47,14 +47,20 @@ def add_run(
     } | facts  # fmt: skip
     run = Run(
         id=runs.new_id(submitted), experiment=experiments.named(session, experiment, submitted), state=state,
-        created_at=submitted, updated_at=ended or submitted, submitted_at=submitted, started_at=started, ended_at=ended,
-        **told,
+        created_at=submitted, updated_at=datetime.now(timezone.utc), submitted_at=submitted, started_at=started,
+        ended_at=ended, **told,
     )  # fmt: skip
     session.add(run)
     session.flush()
     if started is not None:
         add_attempt(session, run, gpus or {})
     return run
+
+
+def changed(session: Session, run: Run) -> None:
+    """Say that something of the run changed, as ingest does: pages hear of it."""
+    session.flush()
+    runs.touch(session, [run.id], datetime.now(timezone.utc))
 
 
 def add_attempt(session: Session, run: Run, gpus: dict[str, list[int]], number: int = 1, **facts: Any) -> None:
@@ -86,6 +92,7 @@ def log(
     times = [round((last - (len(values) - index) * every_s) * 1e6) for index in range(len(values))]
     steps = list(range(first_step, first_step + len(values)))
     series.append(session, writer, {metric: Points.of(steps, times, values)})
+    changed(session, run)
 
 
 def curves(session: Session, run: Run, count: int, seed: int = 1) -> None:
@@ -114,6 +121,7 @@ def print_output(session: Session, run: Run, text: str, stream: str = "stdout", 
         session.merge(LogPiece(run_id=run.id, stream=stream, number=number, content=piece))
     held = {"pieces": len(pieces), "offset_bytes": len(raw), "kept_bytes": len(raw)}
     session.merge(Log(run_id=run.id, stream=stream, **told, **held))
+    changed(session, run)
 
 
 def add_cluster(session: Session, name: str = "dev", as_of: datetime | None = None, problem: str | None = None) -> None:

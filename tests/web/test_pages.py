@@ -96,6 +96,7 @@ def test_a_job_appears_and_ends_without_reload(server: Server, visit: Visit) -> 
     with server.database.write() as session:
         ended = session.get_one(Run, run.id)
         ended.state, ended.ended_at = "COMPLETED", samples.moment()
+        samples.changed(session, ended)
     expect(results).to_contain_text("first walk", timeout=10_000)
     expect(queue).not_to_contain_text("first walk")
     assert page.evaluate("window.sameDocument") is True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import signal
@@ -11,8 +10,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -25,53 +22,8 @@ from web import create_app
 from web.stream.client import MOST_PENDING_BYTES, Client
 
 from . import samples
-from .conftest import Server
+from .conftest import Listening, Server
 from .test_changes import new_run, send
-
-
-class Listening:
-    """A client of the stream; a connection that says nothing for 20 s fails the test."""
-
-    def __init__(self, url: str, token: str, last_event_id: str | None = None) -> None:
-        told = urlsplit(url)
-        self.connection = http.client.HTTPConnection(str(told.hostname), told.port, timeout=20)
-        headers = {"Authorization": f"Bearer {token}"} | ({"Last-Event-ID": last_event_id} if last_event_id else {})
-        self.connection.request("GET", f"{told.path}/api/v1/stream", headers=headers)
-        self.answer = self.connection.getresponse()
-        self.last_id = ""
-
-    def next(self, *kinds: str) -> tuple[str, Any]:
-        """The next event of these kinds, of any if none are named."""
-        said: dict[str, str] = {}
-        while True:
-            line = self.answer.readline().decode()
-            assert line, "the stream ended"
-            name, _, value = line.rstrip("\n").partition(": ")
-            if name:
-                said[name] = value
-            elif "event" in said:
-                self.last_id = said["id"]
-                if not kinds or said["event"] in kinds:
-                    return said["event"], json.loads(said["data"])
-                said = {}
-
-    def close(self) -> None:
-        self.answer.close()
-        self.connection.close()
-
-
-@pytest.fixture
-def listen() -> Iterator[Callable[..., Listening]]:
-    open_ones: list[Listening] = []
-
-    def begin(server: Server, user: str = "alice", role: str = "user", **more: Any) -> Listening:
-        client = Listening(server.url, server.token(user, role), **more)
-        open_ones.append(client)
-        return client
-
-    yield begin
-    for client in open_ones:
-        client.close()
 
 
 def test_a_run_is_followed_from_its_beginning_to_its_deletion(server: Server, listen: Callable[..., Listening]) -> None:

@@ -60,7 +60,10 @@ class Client:
             return False
 
     def close(self) -> None:
-        """End the answer."""
+        """End the answer, if all of what was begun is said."""
+        if self._chunked and not self._pending:
+            self._pending += b"0\r\n\r\n"
+            self.send(b"")
         self.connection.close()
 
 

@@ -22,6 +22,8 @@ LOOK_EVERY_S = 1.0
 """Without a database that tells of changes."""
 LOOK_ANYWAY_S = 5.0
 BEAT_EVERY_S = 15.0
+BEAT = b"event: beat\ndata: {}\n\n"
+"""For a page: a comment would keep its connection, and never tell it that there is one."""
 LONGEST_S = 3600.0
 """After this a client must show its token again."""
 _SOON_S = AT_MOST_EVERY_S + 0.05
@@ -173,7 +175,7 @@ class _Round:
             if now_s - client.since_s > LONGEST_S:
                 self._drop(client)
             else:
-                self._send(client, b":\n\n")
+                self._send(client, BEAT)
 
     def _send(self, client: Client, text: bytes) -> None:
         if not client.send(text):

@@ -1,25 +1,39 @@
-// Keeps the part of the page that changes fresh: asks each second while somebody looks, and changes only what differs.
-// A server that needs long for an answer is asked less often: it rests five times as long.
+// Keeps the part of the page that changes fresh while somebody looks, and changes only what differs. It asks when the
+// server's news tell of a change; where no news come through, each second. A server that needs long for an answer is
+// asked less often: it rests five times as long.
 import { Idiomorph } from "../vendor/idiomorph.esm.js";
+import { News } from "./news.js";
 import { showTimes } from "./times.js";
 
 const EVERY_MS = 1000;
 const SLOWEST_MS = 15000;
+const ANYWAY_MS = 30000; // though no news came
 const RESTS = 5;
 
 /** Starts to keep `part` fresh. After each change it gets the event `fresh`. A link with `data-turn` turns the same
  *  page to another view: only the parameter that it names changes in the address, and then this part. */
 export function keepFresh(part) {
-  const state = { etag: null, timer: null, failures: 0, asking: false };
+  const state = { etag: null, timer: null, failures: 0, asking: false, again: false, restsUntil: 0 };
+  const later = (wait) => {
+    clearTimeout(state.timer);
+    state.timer = setTimeout(look, wait);
+  };
+  const soon = () => {
+    part.dataset.news = news.isOn ? "on" : "off";
+    if (state.asking) state.again = true;
+    else later(Math.max(0, state.restsUntil - performance.now()));
+  };
   const look = async () => {
     if (document.hidden || state.asking) return;
     clearTimeout(state.timer);
-    state.asking = true;
+    Object.assign(state, { asking: true, again: false });
     const asked = part.dataset.fragment;
     const wait = await ask(part, state);
     state.asking = false;
     if (asked !== part.dataset.fragment) return void look();
-    if (wait !== null) state.timer = setTimeout(look, wait);
+    if (wait === null) news.stop();
+    else if (state.again) soon();
+    else later(news.isOn && !state.failures ? ANYWAY_MS : wait);
   };
   const turn = () => {
     const address = new URL(location.href);
@@ -41,7 +55,10 @@ export function keepFresh(part) {
   });
   addEventListener("popstate", turn);
   document.addEventListener("visibilitychange", look);
-  state.timer = setTimeout(look, EVERY_MS);
+  const { stream, run } = part.dataset;
+  const isMine = (kind, told) => !run || kind === "reset" || told.id === run || told.run === run;
+  const news = new News(stream, isMine, soon, soon);
+  later(EVERY_MS);
 }
 
 /** Asks once and says how many milliseconds to wait before the next time; null: never again. */
@@ -72,6 +89,7 @@ async function ask(part, state) {
   if (state.failures) tell("");
   state.failures = 0;
   const rest = Math.min(RESTS * (performance.now() - begun), SLOWEST_MS);
+  state.restsUntil = performance.now() + Math.max(EVERY_MS / 2, rest);
   return Math.max(1000 * Number(answer.headers.get("Poll-After")) || EVERY_MS, rest);
 }
 

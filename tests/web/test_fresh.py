@@ -1,0 +1,103 @@
+"""Pages hear of changes by the stream and ask for nothing while nothing changes; where no stream comes, they ask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from web.stream import hub
+
+from .conftest import Listening, Person, Server
+from .test_changes import new_run, send
+
+Visit = Callable[..., Person]
+NEWS = "#live[data-news=on]"
+
+
+def asked(page: Page) -> list[str]:
+    """The requests of a page for its changing part, as they are made."""
+    made: list[str] = []
+    page.on("request", lambda request: made.append(request.url) if "fragment=1" in request.url else None)
+    return made
+
+
+def log(server: Server, run_id: str, *values: float) -> None:
+    points = {"points": [{"metric": "loss", "value": value} for value in values]}
+    assert send(server, "POST", f"/runs/{run_id}/metrics", points).status == 200
+
+
+def test_a_change_is_seen_soon_and_rest_costs_nothing(
+    server: Server, visit: Visit, listen: Callable[..., Listening], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub, "BEAT_EVERY_S", 1.0)
+    run, other = new_run(server, name="followed"), new_run(server, name="another")
+    page = visit(server).open(f"/runs/{run['id']}")
+    expect(page.locator(NEWS)).to_be_attached()
+    client = listen(server)
+    client.next("ready")
+    client.next("beat")
+    requests = asked(page)
+    log(server, other["id"], 1.0)
+    for _ in range(4):  # four seconds in which nothing of this run changes
+        client.next("beat")
+    assert len(requests) <= 1  # the one after `ready` may have been on its way
+    log(server, run["id"], 0.5, 0.25)
+    expect(page.locator(".plot[data-points='2']")).to_be_attached()
+    send(server, "PATCH", f"/runs/{run['id']}", {"state": "FAILED", "reason": "no more data"})
+    expect(page.locator(".run-state")).to_contain_text("failed", ignore_case=True)
+    assert len(requests) <= 8  # as often as it changed, not each second
+
+
+def test_lists_hear_of_runs_that_begin_and_end(prefixed_server: Server, visit: Visit) -> None:
+    person = visit(prefixed_server)
+    page = person.open("/runs")
+    expect(page.locator(NEWS)).to_be_attached()
+    run = new_run(prefixed_server, name="from elsewhere")
+    expect(page.locator(f"[id$='{run['id']}']")).to_contain_text("running", ignore_case=True)
+    send(prefixed_server, "PATCH", f"/runs/{run['id']}", {"state": "COMPLETED"})
+    expect(page.locator(f"[id$='{run['id']}']")).to_contain_text("completed", ignore_case=True)
+
+
+def test_without_news_the_page_asks_each_second(server: Server, visit: Visit) -> None:
+    person = visit(server)
+    person.page.route("**/api/v1/stream", lambda _route: None)  # a proxy that passes nothing on
+    page = person.open("/")
+    run = new_run(server, name="seen all the same")
+    expect(page.locator("#main")).to_contain_text("seen all the same")
+    assert page.locator(NEWS).count() == 0
+    send(server, "PATCH", f"/runs/{run['id']}", {"state": "COMPLETED"})
+    expect(page.locator("#live")).to_contain_text("completed", ignore_case=True)
+
+
+def test_a_stream_that_is_refused_or_breaks_is_done_without(server: Server, visit: Visit) -> None:
+    person = visit(server)
+    person.page.route("**/api/v1/stream", lambda route: route.fulfill(status=503, body="full"))
+    page = person.open("/")
+    new_run(server, name="the first")
+    expect(page.locator("#main")).to_contain_text("the first")
+    expect(page.locator("#live[data-news=off]")).to_be_attached()
+    page.unroute("**/api/v1/stream")
+    cut = 'event: ready\nid: 1\ndata: {"as_of": "2026-01-01T00:00:00Z"}\n\n'
+    page.route("**/api/v1/stream", lambda route: route.fulfill(content_type="text/event-stream", body=cut))
+    page.reload()
+    new_run(server, name="the second")
+    expect(page.locator("#main")).to_contain_text("the second")
+    person.console.clear()  # the browser itself reports the 503
+
+
+def test_a_hidden_page_rests_and_is_fresh_when_it_is_seen(server: Server, visit: Visit) -> None:
+    page = visit(server).open("/")
+    expect(page.locator(NEWS)).to_be_attached()
+    hide = "(hidden) => { Object.defineProperty(document, 'hidden', { value: hidden, configurable: true }); "
+    hide += "document.dispatchEvent(new Event('visibilitychange')); }"
+    page.evaluate(hide, True)
+    expect(page.locator("#live[data-news=off]")).to_be_attached()
+    requests = asked(page)
+    new_run(server, name="made meanwhile")
+    with page.expect_request("**/api/v1/stream"):
+        assert requests == []
+        page.evaluate(hide, False)
+    expect(page.locator("#main")).to_contain_text("made meanwhile")
+    expect(page.locator(NEWS)).to_be_attached()
