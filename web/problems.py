@@ -17,10 +17,14 @@ from web.logs import request_id
 log = logging.getLogger("tracker.problems")
 
 RETRY_AFTER_S = 5
-_CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large", 429: "too_many_requests"}
+_CODES = {
+    404: "not_found", 405: "method_not_allowed", 412: "precondition_failed", 413: "too_large",
+    429: "too_many_requests",
+}  # fmt: skip
 _SENTENCES = {
     404: "There is nothing at this address.",
     405: "This address does not take this method.",
+    412: "`If-Match` names another state than the one that there is; entity tags here are weak and match for nobody.",
     413: "More was sent than is accepted at once.",
     429: "These are too many requests; `Retry-After` tells when there may be more.",
 }
@@ -54,6 +58,7 @@ def install(app: Flask) -> None:
     app.register_error_handler(TrackerError, _explained)
     app.register_error_handler(HTTPException, _of_http)
     app.register_error_handler(Exception, _unforeseen)
+    app.after_request(_unmet)
 
 
 def _explained(problem: TrackerError) -> ResponseReturnValue:
@@ -61,6 +66,11 @@ def _explained(problem: TrackerError) -> ResponseReturnValue:
     if problem.status == 503:
         answered.headers["Retry-After"] = str(RETRY_AFTER_S)
     return answered
+
+
+def _unmet(response: Response) -> Response:
+    """Werkzeug says that a condition is not met by the status alone."""
+    return answer(412, _CODES[412], _SENTENCES[412]) if response.status_code == 412 else response
 
 
 def _of_http(problem: HTTPException) -> ResponseReturnValue:

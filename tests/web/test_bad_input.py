@@ -83,6 +83,8 @@ BAD_PATHS = [
     b"/api/v1/runs?" + b"q=x&" * 1200, b"/api/v1/runs?filter=" + b"(" * 3000, b"/api/v1/runs?order_by=%00",
     b"/api/v1/runs/dev:1/series?metric=%00", b"/api/v1/runs/dev:1/media/w.99999999999999999999999",
     b"/api/v1/stream?last_event_id=99999999999999999999", b"/api/v1/runs/dev:1/artifacts/%00/content",
+    b"/api/v1/runs?filter=duration%3E1e308", b"/api/v1/runs?filter=duration%3E-1e15",
+    b"/api/v1/runs?filter=job_id%20in%20(1,1e308,-9223372036854775809)", b"/api/v1/runs:export?filter=duration%3D1e13",
 ]  # fmt: skip
 
 
@@ -119,6 +121,12 @@ def test_headers_without_sense_change_nothing(server: Server) -> None:
     for headers in SENSELESS:
         status, document = _raw(server, "GET", b"/api/v1/runs", Authorization=f"Bearer {token}", **headers)
         assert (status, document["items"]) == (200, []), headers
+
+
+def test_a_condition_that_cannot_be_met_is_told(server: Server) -> None:
+    token = server.token()
+    refused = server.ask("/api/v1/runs", token=token, If_Match='"x"')
+    assert (refused.status, refused.json["code"]) == (412, "precondition_failed")
 
 
 def test_cursors_of_other_lists_and_orders_are_refused(server: Server) -> None:

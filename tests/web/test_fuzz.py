@@ -27,7 +27,7 @@ def test_the_api_keeps_what_it_describes_whatever_it_is_asked(server: Server, tm
         [
             Path(sys.executable).with_name("schemathesis"), "--config-file", HERE / "fuzz.toml", "run",
             f"{server.url}/api/v1/openapi.json", "--header", f"Authorization: Bearer {token}", "--seed", "1",
-            "--phases", "coverage,fuzzing", "--max-examples", str(CASES_AN_OPERATION), "--continue-on-failure",
+            "--phases", "coverage,fuzzing,stateful", "--max-examples", str(CASES_AN_OPERATION), "--continue-on-failure",
             "--exclude-path", "/stream",  # its answer does not end: test_stream.py
             "--generation-database", "none", "--output-truncate", "true",
         ],

@@ -64,6 +64,7 @@ def document(app: Flask, root: str = "") -> dict[str, Any]:
     told = list(_told(app))
     schemas, definitions = _schemas([what for _, _, what in told])
     problem = {"application/problem+json": {"schema": schemas[Problem, "serialization"]}}
+    names = {(_path(rule), method): rule.endpoint.removeprefix("api.") for rule, method, _ in told}
     paths: dict[str, Any] = {}
     for rule, method, what in told:
         handler = app.view_functions[rule.endpoint]
@@ -71,7 +72,9 @@ def document(app: Flask, root: str = "") -> dict[str, Any]:
         summary, _, more = (handler.__doc__ or "").partition("\n\n")
         text = {"summary": " ".join(summary.split()), "description": " ".join(more.split())}
         known = {name: value for name, value in text.items() if value}
-        named = {"operationId": rule.endpoint.removeprefix("api.")}
+        if what.status == 201:
+            operation["responses"]["201"]["links"] = _links(_path(rule), names)
+        named = {"operationId": names[_path(rule), method]}
         paths.setdefault(_path(rule), {})[method] = {**named, **known, **operation}
     return {
         "openapi": "3.1.0",
@@ -105,6 +108,14 @@ def _told(app: Flask) -> Iterator[tuple[Rule, str, Described]]:
 
 def _path(rule: Rule) -> str:
     return re.sub(r"<[^:>]+:([^>]+)>", lambda found: f"{{{_NAMES.get(found[1], found[1])}}}", rule.rule)[len(PREFIX) :]
+
+
+def _links(path: str, names: Mapping[tuple[str, str], str]) -> dict[str, Any]:
+    """What can be asked about a thing that was made, by its id."""
+    about = sorted(
+        name for (other, _), name in names.items() if re.fullmatch(rf"{re.escape(path)}/{{id}}(/\w+)?", other)
+    )
+    return {name: {"operationId": name, "parameters": {"id": "$response.body#/id"}} for name in about}
 
 
 def _schemas(told: list[Described]) -> tuple[Models, dict[str, Any]]:

@@ -20,6 +20,7 @@ from tracker.store.tables import Attempt, Experiment, Run
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _MLFLOW_STATES = {"FINISHED": "COMPLETED", "KILLED": "CANCELLED", "SCHEDULED": "PENDING"}
 _MICROSECONDS = 1_000_000
+_LONGEST_S = 9e12  # in microseconds the databases' integers still hold it
 MOST_EXACT = 2.0**53
 
 
@@ -98,7 +99,7 @@ def _seconds(compared: Compared, _now: datetime) -> int:
     value = compared.value
     long = re.fullmatch(r"(\d{1,6})([smhdw])", value) if isinstance(value, str) else None
     seconds = int(long[1]) * _UNITS_S[long[2]] if long else _number(compared, _now)
-    return round(seconds * _MICROSECONDS)
+    return round(min(max(seconds, -_LONGEST_S), _LONGEST_S) * _MICROSECONDS)
 
 
 def _unusable(compared: Compared, wanted: str) -> BadFilter:
