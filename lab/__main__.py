@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from lab import commands, setup
 from lab.place import LabError
+from lab.release import VERSIONS
 
 HELP = """\
 usage: ./run COMMAND [options]
@@ -18,7 +19,7 @@ usage: ./run COMMAND [options]
   test      the whole test suite, on real Slurm, real PostgreSQL and a real browser
   check     lint, types, architecture
   bench     measure something; without a name: list what there is
-  cluster   a throwaway Slurm to work on: up, down, status, env
+  cluster   a throwaway Slurm to work on: up, down, status, env; record its answers
   setup     make .venv with everything in it
   help      this page; `./run COMMAND --help` tells a command's options
 
@@ -66,10 +67,10 @@ def parser() -> Parser:
     bench.set_defaults(act=commands.bench)
 
     cluster = found.add_parser("cluster", allow_abbrev=False)
-    cluster.add_argument("action", choices=("up", "down", "status", "env"))
+    cluster.add_argument("action", choices=("up", "down", "status", "env", "record"))
     cluster.add_argument("--nodes", type=int, help="number of nodes (2 at first, then what it was)")
     cluster.add_argument("--gpus", type=int, help="number of GPUs of each node (2 at first)")
-    cluster.add_argument("--slurm", metavar="VERSION", help="Slurm's version: 22.05")
+    cluster.add_argument("--slurm", metavar="VERSION", help=f"Slurm's version: {', '.join(VERSIONS)}")
     cluster.add_argument("--name", default="dev", help="the lab (dev)")
     cluster.add_argument("--json", action="store_true", help="status for programs")
     cluster.set_defaults(act=commands.cluster)

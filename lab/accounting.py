@@ -9,6 +9,7 @@ import subprocess
 
 from lab.daemon import MARK, Daemon, wait_until
 from lab.place import LabError, Place
+from lab.slurm_daemons import release
 
 ACCOUNTS = {"phys": ("alice", "root"), "bio": ("bob",)}
 
@@ -33,7 +34,7 @@ def mariadb(at: Place) -> Daemon:
 
 def slurmdbd(at: Place) -> Daemon:
     """Slurm's accounting daemon; it has no option for the database's socket but this variable."""
-    return Daemon(at, "slurmdbd", ["/usr/sbin/slurmdbd", "-D"], {"MYSQL_UNIX_PORT": str(at.database_socket)})
+    return Daemon(at, "slurmdbd", [release(at).sbin / "slurmdbd", "-D"], {"MYSQL_UNIX_PORT": str(at.database_socket)})
 
 
 def start_mariadb(at: Place) -> None:

@@ -16,9 +16,9 @@ from pathlib import Path
 from lab import accounting, beside, leftovers, slurm_conf, slurm_daemons, users, users_python
 from lab.daemon import Daemon, wait_until
 from lab.place import LabError, Memory, Place, give_ports, labs_root, place, ports_of_other_labs, recall, remember
+from lab.release import VERSIONS, Release
 
-SLURM_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
-SLURM_VERSIONS = ("22.05",)
+SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,8 @@ class Cluster:
             raise LabError(f"a cluster has 1 to 64 nodes, not {nodes}")
         if isinstance(gpus, int) and not 0 <= gpus <= 16:
             raise LabError(f"a node has 0 to 16 GPUs, not {gpus}")
-        if slurm is not None and slurm not in SLURM_VERSIONS:
-            raise LabError(f"Slurm {slurm} is not available here yet, only {', '.join(SLURM_VERSIONS)} is")
+        if slurm is not None and slurm not in VERSIONS:
+            raise LabError(f"Slurm {slurm} is not available here, only {', '.join(VERSIONS)} are")
 
     @property
     def memory(self) -> Memory:
@@ -78,6 +78,7 @@ class Cluster:
         """Bring everything up. Harmless when it is up already; repairs what a crash has left."""
         with self._alone():
             users.make_users()
+            Release(str(self._wanted["slurm"] or self.memory.slurm)).install()
             memory = self._settle()
             if not memory.bare:
                 self._install(memory)
@@ -215,13 +216,18 @@ class Cluster:
         if not memory:
             raise LabError(f"there is no cluster {self.at.name} yet: `./run cluster up` makes it")
         if memory.bare:
-            return {"SLURM_CONF": str(self.at.slurm_conf), "PATH": SLURM_PATH}
+            return {"SLURM_CONF": str(self.at.slurm_conf), "PATH": self.slurm_path}
         return {
             "SLURM_CONF": str(self.at.slurm_conf),
-            "PATH": f"{self.at.venv}/bin:{SLURM_PATH}",
+            "PATH": f"{self.at.venv}/bin:{self.slurm_path}",
             "TRACKER_URL": beside.url(memory),
             "TRACKER_TOKEN": beside.admin_token(self.at),
         }
+
+    @property
+    def slurm_path(self) -> str:
+        """PATH with the commands of the lab's Slurm."""
+        return f"{Release(self.memory.slurm).path}{SYSTEM_PATH}"
 
     @property
     def url(self) -> str:
@@ -295,7 +301,7 @@ class Cluster:
     # -- helpers
 
     def _root_env(self) -> dict[str, str]:
-        return {"SLURM_CONF": str(self.at.slurm_conf), "PATH": SLURM_PATH, "LANG": "C.UTF-8"}
+        return {"SLURM_CONF": str(self.at.slurm_conf), "PATH": self.slurm_path, "LANG": "C.UTF-8"}
 
     def _step(self, name: str, work: Callable[[], object]) -> None:
         started = time.monotonic()

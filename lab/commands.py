@@ -16,6 +16,7 @@ from lab import debian, local_samples, stages
 from lab.cluster import Cluster
 from lab.demo import report
 from lab.place import CHECKOUT, LabError, labs_root, port_is_free
+from lab.release import VERSIONS
 
 JOB_SIDE = ("tracker/__init__.py", "tracker/client", "tracker/agent", "tracker/events.py", "tracker/errors.py")
 CHECKS = {
@@ -100,11 +101,14 @@ def _become_python(*words: str) -> int:
 
 
 def cluster(words: argparse.Namespace) -> int:
-    """`./run cluster up|down|status|env`."""
+    """`./run cluster up|down|status|env|record`."""
     if words.action in ("env", "status"):
         return (_print_env if words.action == "env" else _print_status)(Cluster(words.name), words)
     one = Cluster(words.name, words.nodes, words.gpus, words.slurm)
     as_root(words)
+    if words.action == "record":
+        lab.setup.set_up("cluster")
+        return _become_python("-m", "lab.recording", words.slurm or VERSIONS[0])
     if words.action == "down":
         one.down()
         return 0
@@ -117,7 +121,8 @@ def cluster(words: argparse.Namespace) -> int:
 def _print_env(one: Cluster, words: argparse.Namespace) -> int:
     found = one.env()
     own = os.environ.get("PATH", "").split(os.pathsep)
-    found["PATH"] = os.pathsep.join(dict.fromkeys([*found["PATH"].split(os.pathsep)[:1], *own]))
+    of_labs = [folder for folder in found["PATH"].split(os.pathsep) if folder.startswith(f"{labs_root()}/")]
+    found["PATH"] = os.pathsep.join(dict.fromkeys([*of_labs, *own]))
     for name, value in found.items():
         print(f"export {name}={shlex.quote(value)}")
     return 0

@@ -21,6 +21,7 @@ SLURM = (
     "slurm-client",
     "slurm-wlm-basic-plugins",
     "slurm-wlm-mysql-plugin",
+    "slurmrestd",
     "munge",
     "mariadb-server",
 )
@@ -37,6 +38,7 @@ SERVICES = {
     "slurmctld": "slurmctld",
     "slurmd": "slurmd",
     "slurmdbd": "slurmdbd",
+    "slurmrestd": "slurmrestd",
     "munge": "munge",
     "mariadb-server": "mariadb",
     "postgresql": "postgresql",

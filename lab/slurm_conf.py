@@ -8,6 +8,7 @@ import stat
 from pathlib import Path
 
 from lab.place import Memory, Place
+from lab.release import Release
 
 CGROUP_V1_MEMORY = Path("/sys/fs/cgroup/memory")
 CGROUP_V2 = Path("/sys/fs/cgroup/cgroup.controllers")
@@ -40,7 +41,7 @@ SlurmdPidFile={root}/run/slurmd-%n.pid
 SlurmdSpoolDir={root}/spool/%n
 SlurmdLogFile={root}/log/slurmd-%n.log
 StateSaveLocation={root}/state
-{process_control}JobAcctGatherFrequency=1
+{plugins}{process_control}JobAcctGatherFrequency=1
 MpiDefault=none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
@@ -73,7 +74,7 @@ Include {root}/etc/hooks.conf
 NODE = "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={cpus} RealMemory={memory_mib}{gres}"
 
 SLURMDBD_CONF = """\
-AuthType=auth/munge
+{plugins}AuthType=auth/munge
 AuthInfo=socket={munge_socket}
 DbdHost={host}
 DbdAddr=127.0.0.1
@@ -114,6 +115,8 @@ def write(at: Place, memory: Memory) -> None:
         "ports": memory.ports,
         "process_control": WITH_CGROUPS if memory.cgroups else WITHOUT_CGROUPS,
     }
+    plugins = Release(memory.slurm).plugins
+    facts["plugins"] = f"PluginDir={plugins}\n" if plugins else ""
     gres = f" Gres=gpu:a100:{memory.gpus}" if memory.gpus else ""
     nodes = [
         NODE.format(

@@ -7,7 +7,8 @@ import subprocess
 from functools import partial
 
 from lab.daemon import Daemon
-from lab.place import Memory, Place
+from lab.place import Memory, Place, recall
+from lab.release import Release
 
 
 def munged(at: Place) -> Daemon:
@@ -31,9 +32,14 @@ def start_munged(at: Place) -> None:
     )
 
 
+def release(at: Place) -> Release:
+    """The Slurm of this lab."""
+    return Release((recall(at) or Memory()).slurm)
+
+
 def slurmctld(at: Place) -> Daemon:
     """The controller."""
-    return Daemon(at, "slurmctld", ["/usr/sbin/slurmctld", "-D"])
+    return Daemon(at, "slurmctld", [release(at).sbin / "slurmctld", "-D"])
 
 
 def start_slurmctld(at: Place, env: dict[str, str]) -> None:
@@ -45,7 +51,8 @@ def start_slurmctld(at: Place, env: dict[str, str]) -> None:
 
 def slurmd(at: Place, node: str) -> Daemon:
     """The daemon of one virtual node."""
-    return Daemon(at, f"slurmd-{node}", ["/usr/sbin/slurmd", "-D", "-N", node])
+    sbin = release(at).sbin
+    return Daemon(at, f"slurmd-{node}", [sbin / "slurmd", "-D", "-N", node, "-d", sbin / "slurmstepd"])
 
 
 def start_slurmds(at: Place, memory: Memory, env: dict[str, str]) -> None:

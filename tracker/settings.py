@@ -82,7 +82,10 @@ class Settings:
         "", "Sites whose pages may read the API with a token, such as `https://lab.example.org`; separated by spaces."
     )
     watch_interval_s: float = _setting(
-        1.0, "Seconds between two looks at Slurm's queue, if Slurm answers quickly.", least=0.1
+        1.0, "Seconds between two looks at Slurm's queue while jobs change, if Slurm answers quickly.", least=0.1
+    )
+    watch_idle_interval_s: float = _setting(
+        4.0, "Seconds between two looks when no job has changed for half a minute.", least=0.1
     )
     watch_users: str = _setting(
         "",
@@ -97,6 +100,17 @@ class Settings:
         "Seconds after which a run outside Slurm is LOST if nothing is heard of it, until it speaks again; 0: never.",
         least=0,
     )
+    slurm_source: str = _setting(
+        "auto",
+        "How Slurm is asked: by its `commands`, by `rest` (slurmrestd) or by `pyslurm`; `auto`: by commands where "
+        "there are any, else by slurmrestd.",
+        choices=("auto", "commands", "pyslurm", "rest"),
+    )
+    slurmrestd: str = _setting("", "Where slurmrestd listens, `unix:/path` or `http://host:port`.")
+    slurmrestd_token_file: str = _setting(
+        "", "A file with a token of `scontrol token` for slurmrestd; it may be renewed while it is in use."
+    )
+    slurmrestd_user: str = _setting("", "Whose the token for slurmrestd is; empty: who runs the watcher.")
     log_tail_bytes: int = _setting(
         1048576, "Bytes of each output stream of a job that are kept, the last ones.", least=1024
     )

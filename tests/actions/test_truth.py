@@ -12,8 +12,7 @@ from tests.agent_side import ADMIN, Agent, hook, lines, points
 from tracker.actions.apply_queue import apply_queue
 from tracker.actions.join_tasks import join_tasks
 from tracker.actions.reconcile import reconcile, register_ended, tasks_of
-from tracker.slurm.accounting import Record
-from tracker.slurm.queue import QueuedJob
+from tracker.slurm.records import QueuedJob, Record
 from tracker.store import params, runs
 from tracker.store.database import Database
 from tracker.store.tables import Run

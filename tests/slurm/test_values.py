@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tracker.slurm.commands import new_separator, rows
+from tracker.slurm.asking import new_separator, rows
 from tracker.slurm.queue import FIELDS, parse_queue
 from tracker.slurm.states import base_state
 from tracker.slurm.values import gpu_count, limit_s, output_path

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from tracker.actions import comments
 from tracker.actions.join_tasks import ArrayTask, join_tasks
-from tracker.slurm.queue import QueuedJob
+from tracker.slurm.records import QueuedJob
 from tracker.states import FINAL_STATES
 from tracker.store import attempts, experiments, logs, runs
 from tracker.store.database import Session

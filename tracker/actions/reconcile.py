@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 
 from tracker.actions import comments
 from tracker.actions.join_tasks import ArrayTask
-from tracker.slurm.accounting import Record, chains
+from tracker.slurm.accounting import chains
+from tracker.slurm.records import Record
 from tracker.states import SLURM_FINAL_STATES
 from tracker.store import attempts, experiments, runs
 from tracker.store.database import Session

@@ -15,7 +15,7 @@ from jinja2 import Environment, StrictUndefined
 
 from tracker.actions import comments
 from tracker.errors import BadInput
-from tracker.slurm import commands
+from tracker.slurm import asking
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -51,7 +51,7 @@ class Submission:
 
 def submit_job(submission: Submission, directory: Path) -> int:
     """Submit from that folder; the job's id. Raises BadInput, and SlurmUnavailable with sbatch's own words."""
-    return commands.submit(submission.script(directory), directory=directory, timeout_s=SUBMIT_TIMEOUT_S)
+    return asking.submit(submission.script(directory), directory=directory, timeout_s=SUBMIT_TIMEOUT_S)
 
 
 def manifests() -> dict[str, dict[str, Any]]:

@@ -113,7 +113,10 @@ def watch(once: bool, database: str | None) -> None:
 
     watcher = Watcher(settings.load(database=database))
     if once:
-        watcher.look()
+        try:
+            watcher.look()
+        finally:
+            watcher.leave()
     else:
         watcher.run()
 

@@ -1,127 +1,122 @@
-"""Accounting: what slurmdbd keeps of jobs, one record per allocation. It tells the truth about their ends."""
+"""Accounting in sacct's words: what slurmdbd keeps of jobs, one record per attempt. It tells the truth about ends."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from ClusterShell.RangeSet import RangeSet, RangeSetException
 
-from tracker.slurm.commands import new_separator, rows, run_command
+from tracker.slurm.asking import rows
+from tracker.slurm.records import Record, Step
 from tracker.slurm.states import base_state
-from tracker.slurm.values import given, gpu_count, moment, whole
+from tracker.slurm.values import (
+    exit_of,
+    given,
+    limit_s,
+    moment,
+    resources,
+    seconds,
+    size_bytes,
+    text,
+    whole,
+)
 
 FIELDS = (
-    "JobID", "JobIDRaw", "State", "ExitCode", "Submit", "Start", "End", "NodeList", "User", "UID", "Account",
-    "Partition", "AllocTRES", "ReqTRES", "TimelimitRaw", "JobName", "WorkDir", "Comment",
+    "JobID", "JobIDRaw", "State", "ExitCode", "DerivedExitCode", "Submit", "Eligible", "Start", "End", "Suspended",
+    "NodeList", "User", "UID", "Account", "Partition", "QOS", "Reason", "AllocTRES", "ReqTRES", "TimelimitRaw",
+    "MaxRSS", "TotalCPU", "Reservation", "JobName", "WorkDir", "Comment", "AdminComment",
 )  # fmt: skip
-_ENDED = "CD,F,CA,TO,NF,PR,OOM,RQ,DL,BF"
+ENDED_STATES = ("CD", "F", "CA", "TO", "NF", "PR", "OOM", "RQ", "DL", "BF")
 _REQUEUE_WITHIN = timedelta(minutes=5)
 MAX_JOBS_A_CALL = 200
 
 
-@dataclass(frozen=True)
-class Record:
-    """One allocation of a job, or a job that never got one. `requeued`: another allocation follows, or may."""
-
-    job_id: int
-    array_job_id: int | None
-    array_task_ids: tuple[int, ...]  # more than one for tasks of an array that ended without starting
-    het_job_id: int | None
-    state: str | None
-    requeued: bool
-    cancelled_by_uid: int | None
-    exit_code: int
-    signal: int
-    submitted_at: datetime | None
-    started_at: datetime | None
-    ended_at: datetime | None
-    nodes: str | None
-    user: str | None
-    account: str | None
-    partition: str | None
-    gpu_count: int
-    time_limit_s: int | None
-    name: str | None
-    work_dir: str | None
-    comment: str | None
-
-    @classmethod
-    def of(cls, row: dict[str, str]) -> Record:
-        """Understand a row of sacct."""
-        word = row["State"]
-        array_id, tasks, het_id = _job_name(row["JobID"])
-        exit_code, _, signal = row["ExitCode"].partition(":")
-        by = re.search(r" by (\d+)", word)
-        ended_at, nodes = moment(row["End"]), given(row["NodeList"])
-        limit_min = whole(row["TimelimitRaw"])
-        return cls(
-            job_id=int(row["JobIDRaw"]),
-            array_job_id=array_id,
-            array_task_ids=tasks,
-            het_job_id=het_id,
-            state=base_state(word),
-            requeued=word.startswith("REQUEUED"),
-            cancelled_by_uid=int(by[1]) if by else None,
-            exit_code=whole(exit_code) or 0,
-            signal=whole(signal) or 0,
-            submitted_at=moment(row["Submit"]),
-            # 22.05 gives a job cancelled while pending Start = End; without nodes it had no allocation.
-            started_at=moment(row["Start"]) if nodes else None,
-            ended_at=ended_at,
-            nodes=nodes,
-            user=given(row["User"]),
-            account=given(row["Account"]),
-            partition=given(row["Partition"]),
-            gpu_count=gpu_count(row["AllocTRES"] or row["ReqTRES"]),
-            time_limit_s=None if limit_min is None else limit_min * 60,
-            name=given(row["JobName"]),
-            work_dir=given(row["WorkDir"]),
-            comment=given(row["Comment"]),
-        )
+def parse_accounting(answer: str, separator: str) -> list[Record]:
+    """Understand sacct's answer, in which an attempt is followed by its steps; rows that name no job are dropped."""
+    found: list[tuple[dict[str, str], list[Step]]] = []
+    for row in rows(answer, separator, FIELDS):
+        job_id, _, step = row["JobIDRaw"].partition(".")
+        if whole(job_id) is None:
+            continue
+        if not step:
+            found.append((row, []))
+        elif found and found[-1][0]["JobIDRaw"] == job_id:
+            found[-1][1].append(_step(step, row))
+    return [_record(row, tuple(steps)) for row, steps in found]
 
 
-def _job_name(name: str) -> tuple[int | None, tuple[int, ...], int | None]:
-    """The array's id, its tasks and the het job's id of a name such as `7`, `5_3`, `5_[7-9%2]` or `12+1`."""
+def _record(row: dict[str, str], steps: tuple[Step, ...]) -> Record:
+    word = row["State"]
+    array_id, tasks, het_id, het_offset = job_name(row["JobID"])
+    exit_code, signal = exit_of(row["ExitCode"])
+    by = re.search(r" by (\d+)", word)
+    nodes = given(row["NodeList"])
+    limit_min = whole(row["TimelimitRaw"])
+    asked, held = resources(row["ReqTRES"]), resources(row["AllocTRES"])
+    return Record(
+        job_id=int(row["JobIDRaw"]),
+        array_job_id=array_id,
+        array_task_ids=tasks,
+        het_job_id=het_id,
+        het_offset=het_offset,
+        state=base_state(word),
+        requeued=word.startswith("REQUEUED"),
+        cancelled_by_uid=int(by[1]) if by else None,
+        exit_code=exit_code or 0,
+        signal=signal or 0,
+        derived_exit_code=exit_of(row["DerivedExitCode"])[0] or 0,
+        submitted_at=moment(row["Submit"]),
+        eligible_at=moment(row["Eligible"]),
+        # 22.05 gives a job cancelled while pending Start = End; without nodes it had no allocation.
+        started_at=moment(row["Start"]) if nodes else None,
+        ended_at=moment(row["End"]),
+        suspended_s=limit_s(row["Suspended"]) or 0,
+        nodes=nodes,
+        user=given(row["User"]),
+        uid=whole(row["UID"]),
+        account=given(row["Account"]),
+        partition=given(row["Partition"]),
+        qos=given(row["QOS"]),
+        reason=given(row["Reason"]),
+        asked=asked,
+        held=held,
+        gpu_count=held.gpus if row["AllocTRES"] else asked.gpus,
+        time_limit_s=None if limit_min is None else limit_min * 60,
+        name=text(row["JobName"]),
+        work_dir=text(row["WorkDir"]),
+        comment=text(row["Comment"]),
+        admin_comment=text(row["AdminComment"]),
+        reservation=given(row["Reservation"]),
+        steps=steps,
+    )
+
+
+def _step(name: str, row: dict[str, str]) -> Step:
+    exit_code, signal = exit_of(row["ExitCode"])
+    return Step(
+        name=name,
+        state=base_state(row["State"]),
+        exit_code=exit_code or 0,
+        signal=signal or 0,
+        started_at=moment(row["Start"]),
+        ended_at=moment(row["End"]),
+        memory_peak_bytes=size_bytes(row["MaxRSS"]),
+        cpu_s=seconds(row["TotalCPU"]),
+    )
+
+
+def job_name(name: str) -> tuple[int | None, tuple[int, ...], int | None, int | None]:
+    """Array id, its tasks, het job id and offset of a name such as `7`, `5_3`, `5_[7-9%2]` or `12+1`."""
     array = re.match(r"(\d+)_\[?([\d,:-]+)", name)
     if array:
         try:
-            return int(array[1]), tuple(int(one) for one in RangeSet(array[2])), None
+            return int(array[1]), tuple(int(one) for one in RangeSet(array[2])), None, None
         except RangeSetException:
-            return int(array[1]), (), None
-    het = re.match(r"(\d+)\+\d+", name)
-    return None, (), int(het[1]) if het else None
-
-
-def parse_accounting(answer: str, separator: str) -> list[Record]:
-    """Understand sacct's answer; rows that name no job are dropped."""
-    found = (row for row in rows(answer, separator, FIELDS) if whole(row["JobIDRaw"]) is not None)
-    return [Record.of(row) for row in found]
-
-
-def load_jobs(job_ids: Iterable[int], *, timeout_s: float) -> list[Record]:
-    """Every record of these jobs, requeued ones and those of earlier users of the ids included."""
-    wanted = ",".join(str(one) for one in sorted(job_ids))
-    return _load(["--jobs", wanted], timeout_s) if wanted else []
-
-
-def load_ended(since: datetime, until: datetime, *, user: str | None = None, timeout_s: float) -> list[Record]:
-    """Records of jobs that ended in that time, those that never started included."""
-    window = [f"--starttime={_local(since)}", f"--endtime={_local(until)}", f"--state={_ENDED}"]
-    return _load([*window, *(["--user", user] if user else ["--allusers"])], timeout_s)
-
-
-def _local(at: datetime) -> str:
-    return at.strftime("%Y-%m-%dT%H:%M:%S")  # commands run with TZ=UTC
-
-
-def _load(which: list[str], timeout_s: float) -> list[Record]:
-    separator = new_separator()
-    shape = ["--allocations", "--duplicates", "--noheader", "--parsable", f"--delimiter={separator}"]
-    answer = run_command(["sacct", *which, *shape, f"--format={','.join(FIELDS)}"], timeout_s=timeout_s)
-    return parse_accounting(answer, separator)
+            return int(array[1]), (), None, None
+    het = re.match(r"(\d+)\+(\d+)", name)
+    return (None, (), int(het[1]), int(het[2])) if het else (None, (), None, None)
 
 
 def chains(records: Iterable[Record]) -> list[list[Record]]:

@@ -1,76 +1,70 @@
-"""Slurm's commands: how they are run, and how rows are asked for so that no user can forge one.
-
-Names and comments of jobs pass through squeue and sacct with newlines and separators in them. So each call takes a new
-random separator, and an answer is cut by that alone: a row is as many fields as were asked for, not a line.
-"""
+"""Slurm's commands as a source: formatted text, the same on all versions, with rows that no user can forge."""
 
 from __future__ import annotations
 
-import os
-import secrets
-import subprocess
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from functools import partial
 
-from tracker.errors import SlurmUnavailable
+from tracker.slurm.accounting import ENDED_STATES, parse_accounting
+from tracker.slurm.accounting import FIELDS as ACCOUNTING_FIELDS
+from tracker.slurm.asking import new_separator, run_command
+from tracker.slurm.configuration import parse_configuration
+from tracker.slurm.nodes import FIELDS as NODE_FIELDS
+from tracker.slurm.nodes import parse_nodes
+from tracker.slurm.queue import FIELDS as QUEUE_FIELDS
+from tracker.slurm.queue import parse_queue
+from tracker.slurm.records import ClusterFacts, Node, QueuedJob, Record
+
+Ask = Callable[[Sequence[str]], str]
+"""Gives what a command prints."""
 
 
-def run_command(arguments: Sequence[str], *, timeout_s: float, env: dict[str, str] | None = None) -> str:
-    """What a Slurm command prints, times in seconds since 1970.
+class Commands:
+    """Asks squeue, sacct, sinfo and scontrol."""
 
-    Raises SlurmUnavailable when it fails or takes too long.
-    """
-    environ = {**os.environ, "SLURM_TIME_FORMAT": "%s", "TZ": "UTC", **(env or {})}
-    try:
-        answer = subprocess.run(
-            arguments, capture_output=True, timeout=timeout_s, env=environ, stdin=subprocess.DEVNULL, check=False
+    name = "commands"
+
+    def __init__(self, *, timeout_s: float, ask: Ask | None = None) -> None:
+        self._ask: Ask = ask or partial(run_command, timeout_s=timeout_s)
+
+    def facts(self) -> ClusterFacts:
+        """What the configuration says."""
+        return parse_configuration(self._ask(["scontrol", "show", "config"]))
+
+    def queue(self, *, user: str | None = None) -> list[QueuedJob]:
+        """The controller's jobs, ended ones until it forgets them."""
+        separator = new_separator()
+        whose = ["--user", user] if user else ["--all"]
+        wanted = _suffixed(QUEUE_FIELDS, separator)
+        return parse_queue(self._ask(["squeue", "--noheader", "--states=all", *whose, "-O", wanted]), separator)
+
+    def nodes(self) -> list[Node]:
+        """The controller's nodes."""
+        separator = new_separator()
+        return parse_nodes(self._ask(["sinfo", "-h", "-N", "-O", _suffixed(NODE_FIELDS, separator)]), separator)
+
+    def records(self, job_ids: Iterable[int]) -> list[Record]:
+        """Every record of these jobs."""
+        wanted = ",".join(str(one) for one in sorted(job_ids))
+        return self._accounting(["--jobs", wanted]) if wanted else []
+
+    def ended(self, since: datetime, until: datetime, *, user: str | None = None) -> list[Record]:
+        """Records of jobs that ended in that time."""
+        window = [f"--starttime={_utc(since)}", f"--endtime={_utc(until)}", f"--state={','.join(ENDED_STATES)}"]
+        return self._accounting([*window, *(["--user", user] if user else ["--allusers"])])
+
+    def _accounting(self, which: list[str]) -> list[Record]:
+        separator = new_separator()
+        shape = ["--duplicates", "--noheader", "--noconvert", "--parsable", f"--delimiter={separator}"]
+        return parse_accounting(
+            self._ask(["sacct", *which, *shape, f"--format={','.join(ACCOUNTING_FIELDS)}"]), separator
         )
-    except FileNotFoundError:
-        raise SlurmUnavailable(f"There is no command `{arguments[0]}` here: is Slurm's client installed?") from None
-    except subprocess.TimeoutExpired:
-        raise SlurmUnavailable(f"`{arguments[0]}` gave no answer within {timeout_s:g} s.") from None
-    if answer.returncode != 0:
-        said = answer.stderr.decode("utf-8", "replace").strip().splitlines()
-        raise SlurmUnavailable(f"`{arguments[0]}` failed: {said[-1] if said else f'exit code {answer.returncode}'}.")
-    return answer.stdout.decode("utf-8", "replace")
 
 
-def new_separator() -> str:
-    """A separator that no submitter could know. It begins with a letter: squeue takes digits for a field's width."""
-    return f"x{secrets.token_hex(8)}"
+def _suffixed(fields: Sequence[str], separator: str) -> str:
+    return ",".join(f"{field}:{separator}" for field in fields)
 
 
-def rows(answer: str, separator: str, fields: Sequence[str]) -> Iterator[dict[str, str]]:
-    """The rows of an answer in which each field is followed by the separator; a rest is dropped."""
-    cells = answer.split(separator)
-    for at in range(0, len(cells) - len(fields), len(fields)):
-        row = dict(zip(fields, cells[at : at + len(fields)], strict=True))
-        row[fields[0]] = row[fields[0]].lstrip("\n")
-        yield row
-
-
-def cluster_name(*, timeout_s: float) -> str:
-    """The name of the cluster that this machine's Slurm belongs to."""
-    for line in run_command(["scontrol", "show", "config"], timeout_s=timeout_s).splitlines():
-        key, _, value = line.partition("=")
-        if key.strip() == "ClusterName":
-            return value.strip()
-    raise SlurmUnavailable("`scontrol show config` names no cluster.")
-
-
-def submit(script: str, *, directory: Path, timeout_s: float) -> int:
-    """Submit a batch script from that folder; the job's id. Raises SlurmUnavailable with sbatch's own words."""
-    arguments = ["sbatch", "--parsable", f"--chdir={directory}"]
-    try:
-        answer = subprocess.run(
-            arguments, input=script, capture_output=True, timeout=timeout_s, text=True, check=False
-        )  # fmt: skip
-    except FileNotFoundError:
-        raise SlurmUnavailable("There is no command `sbatch` here: submit on a login node.") from None
-    except subprocess.TimeoutExpired:
-        raise SlurmUnavailable(f"`sbatch` gave no answer within {timeout_s:g} s.") from None
-    job_id = answer.stdout.strip().split(";")[0]
-    if answer.returncode != 0 or not job_id.isdecimal():
-        said = [line for line in answer.stderr.strip().splitlines() if line]
-        raise SlurmUnavailable(said[-1] if said else f"sbatch failed with exit code {answer.returncode}.")
-    return int(job_id)
+def _utc(at: datetime) -> str:
+    return at.strftime("%Y-%m-%dT%H:%M:%S")  # commands run with TZ=UTC

@@ -1,31 +1,15 @@
-"""The nodes of the cluster, and what of each is taken."""
+"""Nodes in sinfo's words, and what of each is taken."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
-from tracker.slurm.commands import new_separator, rows, run_command
+from tracker.slurm.asking import rows
+from tracker.slurm.records import Node
 from tracker.slurm.values import given, whole
 
 FIELDS = ("NodeList", "StateLong", "CPUsState", "Memory", "AllocMem", "Gres", "GresUsed", "Partition", "Reason")
 _GPU = re.compile(r"gpu:(?:[^:,()]+:)?(\d+)")
-
-
-@dataclass
-class Node:
-    """A node. Memory in MiB."""
-
-    name: str
-    state: str
-    reason: str | None
-    cpus: int
-    cpus_alloc: int
-    memory_mb: int
-    memory_alloc_mb: int
-    gpus: int
-    gpus_used: int
-    partitions: list[str]
 
 
 def parse_nodes(answer: str, separator: str) -> list[Node]:
@@ -52,10 +36,3 @@ def _node(row: dict[str, str]) -> Node:
         gpus_used=sum(int(one) for one in _GPU.findall(row["GresUsed"])),
         partitions=[],
     )
-
-
-def load_nodes(*, timeout_s: float) -> list[Node]:
-    """Ask the controller for its nodes. Raises SlurmUnavailable when it is silent."""
-    separator = new_separator()
-    wanted = ",".join(f"{field}:{separator}" for field in FIELDS)
-    return parse_nodes(run_command(["sinfo", "-h", "-N", "-O", wanted], timeout_s=timeout_s), separator)

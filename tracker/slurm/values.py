@@ -5,10 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import datetime, timezone
+from functools import lru_cache
+
+from tracker.slurm.records import Resources
 
 _NOTHING = frozenset(("", "N/A", "n/a", "(null)", "None", "Unknown", "NONE", "UNLIMITED", "INVALID", "None assigned"))
 _LIMIT = re.compile(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)\Z")
 _GPUS = re.compile(r"(?:^|,)gres/gpu=(\d+)")
+_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40, "P": 2**50}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)([KMGTP]?)[nc]?\Z")
+_GPU_TYPE = re.compile(r"gres/gpu:([^=,]+)=(\d+)")
+_TRES = re.compile(r"(?:^|,)(cpu|mem|node)=([^,]+)")
 _NUMBERS = "AajJnst"
 _PATTERN = re.compile(r"%(?:(\d{1,2}))?([%AajJNnstuxb])")
 
@@ -16,6 +23,11 @@ _PATTERN = re.compile(r"%(?:(\d{1,2}))?([%AajJNnstuxb])")
 def given(value: str) -> str | None:
     """The value, or None for one of Slurm's ways to say that there is none."""
     return None if value in _NOTHING else value
+
+
+def text(value: str) -> str | None:
+    """What a user wrote, or None for nothing; a job may well be called `None`."""
+    return None if value in ("", "(null)") else value
 
 
 def whole(value: str) -> int | None:
@@ -65,3 +77,45 @@ def output_path(pattern: str, facts: Mapping[str, str], work_dir: str | None) ->
     if unknown or not path:
         return None
     return path if path.startswith("/") else f"{work_dir or ''}/{path}"
+
+
+def size_bytes(value: str) -> int | None:
+    """Bytes of a size such as `100M` or `1.50G`; Slurm's units are powers of 1024."""
+    found = _SIZE.match(value)
+    return int(float(found[1]) * _UNITS[found[2]]) if found else None
+
+
+@lru_cache(maxsize=4096)  # most jobs of a queue ask for the same
+def resources(tres: str) -> Resources:
+    """A list of trackable resources such as `cpu=4,mem=8G,node=1,billing=4,gres/gpu=2,gres/gpu:a100=2`."""
+    if not tres:
+        return Resources()
+    counts = dict(_TRES.findall(tres))
+    types = tuple(sorted((name, int(count)) for name, count in _GPU_TYPE.findall(tres)))
+    return Resources(
+        cpus=whole(counts.get("cpu", "")) or 0,
+        memory_bytes=size_bytes(counts.get("mem", "")) or 0,
+        nodes=whole(counts.get("node", "")) or 0,
+        gpus=gpu_count(tres),
+        gpu_types=types,
+    )
+
+
+def exit_of(value: str) -> tuple[int | None, int | None]:
+    """Exit code and signal of `3:0`, or of the wait status that squeue of 22.05 prints; Nones when there is none."""
+    code, separator, number = value.partition(":")
+    if separator:
+        return whole(code), whole(number)
+    return wait_status(whole(value))
+
+
+def wait_status(status: int | None) -> tuple[int | None, int | None]:
+    """Exit code and signal in a wait status, man 2 wait."""
+    return (None, None) if status is None else (status >> 8 & 0xFF, status & 0x7F)
+
+
+def seconds(value: str) -> float | None:
+    """Seconds of a processor's time such as `00:01.234` or `2-03:04:05`."""
+    whole_part, _, fraction = value.partition(".")
+    found = limit_s(whole_part)
+    return None if found is None else found + float(f"0.{fraction or 0}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import select
+from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
 
 from tracker.store.tables import Cluster
@@ -36,3 +36,20 @@ def is_watched(cluster: Cluster | None, now: datetime) -> bool:
 def find(session: Session, name: str) -> Cluster | None:
     """The cluster of this name, if it was ever seen."""
     return session.get(Cluster, name)
+
+
+def take(session: Session, name: str, watcher: str, now: datetime, until: datetime, *, gone: str = "") -> bool:
+    """Make this watcher the cluster's until then; False when another one is. `gone` is a watcher that has ended."""
+    get(session, name)
+    free = or_(
+        Cluster.watcher.is_(None), Cluster.watcher.in_((watcher, gone)), Cluster.watched_until.is_(None),
+        Cluster.watched_until < now,
+    )  # fmt: skip
+    mine = update(Cluster).where(Cluster.name == name, free).values(watcher=watcher, watched_until=until)
+    return session.execute(mine.returning(Cluster.name)).first() is not None
+
+
+def leave(session: Session, name: str, watcher: str) -> None:
+    """Let another watcher have the cluster at once."""
+    mine = update(Cluster).where(Cluster.name == name, Cluster.watcher == watcher)
+    session.execute(mine.values(watcher=None, watched_until=None))

@@ -417,7 +417,8 @@ class HookEvent(Table):
 class Cluster(Table):
     """A Slurm cluster as its watcher saw it at `as_of`; it wants to look again at `next_look_at`.
 
-    `accounted_until`: accounting was read up to this moment.
+    `accounted_until`: accounting was read up to this moment of the controller's clock. `watcher` alone may ask Slurm
+    until `watched_until`. `lacks` are keys of tracker.slurm.missing, `questions` the counts of tracker.slurm.counted.
     """
 
     __tablename__ = "clusters"
@@ -427,6 +428,12 @@ class Cluster(Table):
     accounted_until: Mapped[datetime | None]
     problem: Mapped[str | None] = mapped_column(Text)
     nodes: Mapped[list[dict[str, Any]]] = mapped_column(types.JSON, default=list)
+    watcher: Mapped[str | None] = mapped_column(Text)
+    watched_until: Mapped[datetime | None]
+    source: Mapped[str | None] = mapped_column(Text)
+    slurm_version: Mapped[str | None] = mapped_column(Text)
+    lacks: Mapped[list[str]] = mapped_column(types.JSON, default=list, server_default="[]")
+    questions: Mapped[dict[str, dict[str, float]]] = mapped_column(types.JSON, default=dict, server_default="{}")
 
 
 class Clock(Table):

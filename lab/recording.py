@@ -1,0 +1,148 @@
+"""`./run cluster record`: what each source is told by a real Slurm with known jobs, kept for the contract tests."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from lab.cluster import Cluster
+from lab.daemon import wait_until
+from lab.known_jobs import HOSTILE_NAMES, KnownJobs
+from lab.place import CHECKOUT, LabError
+from lab.slurm_daemons import release
+from tracker.errors import SlurmUnavailable
+from tracker.slurm.asking import run_command
+from tracker.slurm.commands import Commands
+from tracker.slurm.rest_door import Api, Door, Json
+from tracker.slurm.source import Source
+
+RECORDINGS = CHECKOUT / "tests" / "slurm" / "recordings"
+SEPARATOR = "<separator>"
+TIMEOUT_S = 30.0
+
+
+def main(argv: Sequence[str]) -> int:
+    """Record on one version of Slurm; gives the exit code."""
+    (version,) = argv
+    cluster = Cluster("rec", nodes=2, gpus=2, slurm=version, bare=True)
+    cluster.remove()
+    try:
+        cluster.up()
+        record(cluster, RECORDINGS / version)
+    except LabError as problem:
+        print(f"./run cluster record: {problem}", file=sys.stderr)
+        return 1
+    finally:
+        cluster.remove()
+    return 0
+
+
+def record(cluster: Cluster, folder: Path) -> None:
+    """Arrange the known jobs and write every source's answers."""
+    began_at = time.time()
+    jobs = KnownJobs(cluster)
+    ids = jobs.arrange()
+    os.environ.update(cluster.env())
+    folder.mkdir(parents=True, exist_ok=True)
+    answers: list[dict[str, Any]] = []
+    known = set(ids.values())
+    _ask_everything(Commands(timeout_s=TIMEOUT_S, ask=partial(_kept_answer, answers)), known, began_at)
+    _write(folder / "commands.json", answers)
+    with _slurmrestd(cluster) as door:
+        _record_rest(door, known, began_at, folder)
+    facts = {"jobs": ids, "names": HOSTILE_NAMES, "began_at": int(began_at), "ended_at": int(time.time())}
+    _write(folder / "facts.json", {**facts, "cluster": cluster.at.name, "nodes": cluster.nodes})
+    cluster.say(f"  written: {folder}")
+
+
+@contextmanager
+def _slurmrestd(cluster: Cluster) -> Iterator[Door]:
+    """A slurmrestd of alice's on a socket; it refuses to be root's."""
+    alice = pwd.getpwnam("alice")
+    folder = Path(tempfile.mkdtemp(prefix="slurmrestd-"))
+    os.chown(folder, alice.pw_uid, alice.pw_gid)
+    address = f"unix:{folder}/socket"
+    program = [str(release(cluster.at).sbin / "slurmrestd"), "-a", "rest_auth/local", address]
+    with (cluster.at.log / "slurmrestd.out").open("wb") as log:
+        daemon = subprocess.Popen(
+            program, env=cluster.env(), user=alice.pw_uid, group=alice.pw_gid, extra_groups=[],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder,
+        )  # fmt: skip
+    try:
+        if not wait_until((folder / "socket").exists, within_s=20):
+            raise LabError(f"slurmrestd does not start:\n{(cluster.at.log / 'slurmrestd.out').read_text()}")
+        yield Door(address, token_file="", user="", timeout_s=TIMEOUT_S)
+    finally:
+        daemon.terminate()
+        daemon.wait()
+        shutil.rmtree(folder)
+
+
+def _record_rest(door: Door, known: set[int], began_at: float, folder: Path) -> None:
+    answers: list[dict[str, Any]] = []
+
+    def kept(path: str) -> Json:
+        answer = door.get(path)
+        shown = {"paths": {key: {} for key in answer["paths"]}} if "paths" in answer else answer
+        answers.append({"path": path, "answer": shown})
+        return answer
+
+    api = Api(kept)
+    api.ask("slurm", "ping")
+    api.ask("slurm", "jobs")
+    api.ask("slurm", "nodes")
+    for what, query in (
+        ("clusters", None),
+        ("jobs", {"step": ",".join(map(str, sorted(known))), "show_duplicates": "1"}),
+        ("jobs", {"start_time": int(began_at), "end_time": int(time.time()), "show_duplicates": "1"}),
+    ):
+        try:
+            api.ask("slurmdb", what, query)
+        except SlurmUnavailable as problem:
+            print(what, query, problem)
+    _write(folder / "rest.json", answers)
+
+
+def _ask_everything(source: Source, known: set[int], began_at: float) -> None:
+    """Put each question of the interface once."""
+    facts = source.facts()
+    jobs = source.queue()
+    source.nodes()
+    source.records(known | {job.job_id for job in jobs if job.job_id})
+    began, ended = (datetime.fromtimestamp(at, tz=timezone.utc) for at in (began_at, time.time()))
+    source.ended(began, ended)
+    print(f"  {source.name}: {len(jobs)} jobs of Slurm {facts.slurm_version}")
+
+
+def _kept_answer(answers: list[dict[str, Any]], arguments: Sequence[str]) -> str:
+    """What a command prints; kept with a word in the place of the separator, which is another one at each call."""
+    answer = run_command(arguments, timeout_s=TIMEOUT_S)
+    token = re.search(r"\bx[0-9a-f]{16}\b", " ".join(arguments))
+    plain = answer.replace(token[0], SEPARATOR) if token else answer
+    answers.append({"command": arguments[0], "arguments": [_told(one, token) for one in arguments], "answer": plain})
+    return answer
+
+
+def _told(argument: str, token: re.Match[str] | None) -> str:
+    return argument.replace(token[0], SEPARATOR) if token else argument
+
+
+def _write(path: Path, content: object) -> None:
+    path.write_text(json.dumps(content, indent=1, ensure_ascii=True) + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,70 @@
+"""Recorded answers of real Slurms (`./run cluster record`), given again to the sources that asked for them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from tracker.slurm.commands import Commands
+from tracker.slurm.source import Source
+
+RECORDINGS = Path(__file__).parent / "recordings"
+VERSIONS = sorted(folder.name for folder in RECORDINGS.iterdir())
+_TOKEN = re.compile(r"\bx[0-9a-f]{16}\b")
+_SEPARATOR = "<separator>"
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One version's answers. `facts` names the jobs (lab/known_jobs.py)."""
+
+    version: str
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        return self._read("facts")
+
+    @property
+    def sources(self) -> list[str]:
+        """The sources that were recorded."""
+        return [name for name in ("commands",) if (RECORDINGS / self.version / f"{name}.json").exists()]
+
+    def source(self, name: str) -> Source:
+        """The source, which asks the recording."""
+        return {"commands": self._commands}[name]()
+
+    def job_id(self, name: str) -> int:
+        return int(self.facts["jobs"][name])
+
+    @property
+    def window(self) -> tuple[datetime, datetime]:
+        """When the jobs ran."""
+        began, ended = (datetime.fromtimestamp(self.facts[key], tz=timezone.utc) for key in ("began_at", "ended_at"))
+        return began, ended
+
+    def _read(self, name: str) -> Any:
+        return json.loads((RECORDINGS / self.version / f"{name}.json").read_text())
+
+    def _commands(self) -> Source:
+        answers = self._read("commands")
+
+        def ask(arguments: Sequence[str]) -> str:
+            token = _TOKEN.search(" ".join(arguments))
+            (answer,) = [one["answer"] for one in answers if _matches(one["arguments"], arguments)]
+            return str(answer).replace(_SEPARATOR, token[0]) if token else str(answer)
+
+        return Commands(timeout_s=1, ask=ask)
+
+
+def _matches(recorded: Sequence[str], asked: Sequence[str]) -> bool:
+    """Whether a recorded call is the asked one, whatever its separator and, in accounting, its jobs and times."""
+    plain = [_TOKEN.sub(_SEPARATOR, one) for one in asked]
+    if asked[0] != "sacct":
+        return list(recorded) == plain
+    return recorded[1].partition("=")[0] == plain[1].partition("=")[0] and list(recorded[-6:]) == plain[-6:]

@@ -1,0 +1,177 @@
+"""What every source must tell, on every version of Slurm, of jobs that are known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from tests.slurm.replay import VERSIONS, Recording
+from tracker.slurm.accounting import chains
+from tracker.slurm.records import QueuedJob, Record
+from tracker.slurm.source import Source
+
+PAIRS = [(version, source) for version in VERSIONS for source in Recording(version).sources]
+
+QUEUE = {
+    "running_on_gpus": ("RUNNING", None),
+    "two_nodes": ("RUNNING", None),
+    "of_bob": ("RUNNING", None),
+    "requeued": ("RUNNING", None),
+    "suspended": ("SUSPENDED", None),
+    "held": ("PENDING", "JobHeldUser"),
+    "begins_later": ("PENDING", "BeginTime"),
+    "depends": ("PENDING", "Dependency"),
+    "never": ("PENDING", "DependencyNeverSatisfied"),
+    "waits_for_resources": ("PENDING", "Resources"),
+    "waits_behind": ("PENDING", "Priority"),
+}
+ENDS = {
+    "completed": ("COMPLETED", 0, 0),
+    "failed": ("FAILED", 3, 0),
+    "signalled": ("FAILED", 0, 11),
+    "steps": ("COMPLETED", 0, 0),
+    "timeout": ("TIMEOUT", 0, 0),
+    "out_of_memory": ("OUT_OF_MEMORY", 0, 125),
+    "cancelled_by_root": ("CANCELLED", 0, 0),
+    "cancelled_waiting": ("CANCELLED", 0, 0),
+}
+
+
+@pytest.fixture(params=PAIRS, ids="-".join)
+def pair(request: pytest.FixtureRequest) -> tuple[Recording, Source]:
+    version, source = request.param
+    recording = Recording(version)
+    return recording, recording.source(source)
+
+
+def _job(recording: Recording, jobs: Sequence[QueuedJob], name: str) -> QueuedJob:
+    (job,) = [one for one in jobs if one.job_id == recording.job_id(name) and one.array_job_id is None]
+    return job
+
+
+def _attempts(recording: Recording, source: Source, name: str) -> list[Record]:
+    found = source.records([recording.job_id(name)])
+    (chain,) = [one for one in chains(found) if one[0].job_id == recording.job_id(name)]
+    return chain
+
+
+def test_the_configuration(pair: tuple[Recording, Source]) -> None:
+    recording, source = pair
+    facts = source.facts()
+    assert facts.name == recording.facts["cluster"]
+    assert facts.slurm_version.startswith(recording.version)
+    assert facts.has_accounting
+
+
+@pytest.mark.parametrize("name", QUEUE)
+def test_a_job_of_the_queue(pair: tuple[Recording, Source], name: str) -> None:
+    recording, source = pair
+    job = _job(recording, source.queue(), name)
+    assert (job.name, job.state, job.reason) == (name, *QUEUE[name])
+    assert (job.user, job.account) == (("bob", "bio") if name == "of_bob" else ("alice", "phys"))
+    assert job.submitted_at
+    assert recording.window[0] <= job.submitted_at <= recording.window[1]
+    assert (job.started_at is not None) == (job.nodes is not None) == (job.state != "PENDING")
+    assert job.ended_at is None
+
+
+def test_what_a_job_of_the_queue_holds_and_asks_for(pair: tuple[Recording, Source]) -> None:
+    recording, source = pair
+    jobs = source.queue()
+    on_gpus, two, behind = (_job(recording, jobs, name) for name in ("running_on_gpus", "two_nodes", "waits_behind"))
+    assert (on_gpus.resources.cpus, on_gpus.resources.gpus, on_gpus.resources.memory_bytes) == (2, 1, 20 << 20)
+    assert on_gpus.gpu_count == 1
+    assert (two.resources.nodes, two.nodes) == (2, f"{recording.facts['cluster']}-n[1-2]")
+    assert (behind.resources.nodes, behind.gpu_count) == (2, 4)
+
+
+def test_what_only_the_controller_knows(pair: tuple[Recording, Source]) -> None:
+    recording, source = pair
+    jobs = source.queue()
+    assert _job(recording, jobs, "requeued").restarts == 1
+    assert _job(recording, jobs, "of_bob").admin_comment == "told by root"
+    assert (_job(recording, jobs, "depends").dependency or "").startswith("afterok:")
+    assert _job(recording, jobs, "waits_for_resources").start_estimate_at is not None
+    assert (_job(recording, jobs, "waits_behind").priority or 0) > 0
+    later = _job(recording, jobs, "begins_later")
+    assert later.eligible_at
+    assert later.eligible_at > recording.window[1]
+    assert _job(recording, jobs, "waits_for_resources").time_limit_s == 1800
+
+
+def test_tasks_of_an_array(pair: tuple[Recording, Source]) -> None:
+    recording, source = pair
+    tasks = [job for job in source.queue() if job.array_job_id == recording.job_id("array")]
+    running = {job.array_task_id for job in tasks if job.state == "RUNNING"}
+    waiting = [job for job in tasks if job.state == "PENDING"]
+    assert running == {0, 1}
+    assert {job.array_task_id for job in waiting} == set(range(2, 9))
+    assert {(job.job_id, job.array_throttle, job.reason) for job in waiting} == {(None, 2, "JobArrayTaskLimit")}
+    assert all(job.job_id for job in tasks if job.state == "RUNNING")
+
+
+def test_components_of_a_het_job(pair: tuple[Recording, Source]) -> None:
+    recording, source = pair
+    leader = recording.job_id("het")
+    parts = [job for job in source.queue() if job.het_job_id == leader]
+    assert {(job.job_id, job.het_offset) for job in parts} == {(leader, 0), (leader + 1, 1)}
+
+
+def test_names_that_want_to_do_harm(pair: tuple[Recording, Source]) -> None:
+    recording, source = pair
+    jobs = source.queue()
+    for name, words in recording.facts["names"].items():
+        job = _job(recording, jobs, f"name_{name}")
+        assert (job.name, job.user, job.state, job.comment) == (words, "alice", "PENDING", words)
+    own = {*recording.facts["jobs"].values(), recording.job_id("het") + 1}
+    assert {job.job_id for job in jobs if job.job_id and not job.array_job_id} <= own
+    assert {job.user for job in jobs} == {"alice", "bob"}
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_an_end_in_accounting(pair: tuple[Recording, Source], name: str) -> None:
+    recording, source = pair
+    (record,) = _attempts(recording, source, name)
+    assert (record.state, record.exit_code, record.signal) == ENDS[name]
+    assert (record.name, record.user, record.requeued) == (name, "alice", False)
+    assert record.ended_at is not None
+    assert (record.started_at is None) == (name == "cancelled_waiting")
+    assert record.cancelled_by_uid == (0 if name.startswith("cancelled") else None)
+
+
+def test_attempts_of_a_requeued_job(pair: tuple[Recording, Source]) -> None:
+    recording, source = pair
+    first, second = _attempts(recording, source, "requeued")
+    assert first.requeued
+    assert first.ended_at is not None
+    assert (second.state, second.ended_at, second.requeued) == ("RUNNING", None, False)
+
+
+def test_what_steps_used(pair: tuple[Recording, Source]) -> None:
+    recording, source = pair
+    (record,) = _attempts(recording, source, "steps")
+    steps = {step.name: step for step in record.steps}
+    assert steps.keys() == {"batch", "0", "1"}
+    assert (steps["1"].state, steps["1"].exit_code) == ("FAILED", 7)
+    assert record.derived_exit_code == 7
+    assert record.memory_peak_bytes is not None
+    assert 60_000_000 < record.memory_peak_bytes < 200 << 20
+    assert record.held.memory_bytes == 200 << 20
+
+
+def test_jobs_that_ended_in_a_window(pair: tuple[Recording, Source]) -> None:
+    recording, source = pair
+    ended = {record.job_id for record in source.ended(*recording.window)}
+    assert {recording.job_id(name) for name in ENDS} <= ended
+    assert not {recording.job_id(name) for name in ("held", "two_nodes")} & ended
+
+
+def test_nodes(pair: tuple[Recording, Source]) -> None:
+    recording, source = pair
+    nodes = {node.name: node for node in source.nodes()}
+    assert sorted(nodes) == recording.facts["nodes"]
+    first = nodes[recording.facts["nodes"][0]]
+    assert (first.state, first.cpus, first.memory_mb, first.gpus) == ("MIXED", 8, 6000, 2)
+    assert sum(node.gpus_used for node in nodes.values()) == 1
+    assert sorted(first.partitions) == ["gpu", "high", "low", "lowc"]

@@ -1,0 +1,146 @@
+"""Look at Slurm's accounting: about runs that have ended, many at once, and window by window about all others."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from datetime import datetime, timedelta, timezone
+
+from tracker.actions.end_beside import end_beside
+from tracker.actions.join_tasks import join_tasks
+from tracker.actions.reconcile import Key, key_of, reconcile, register_ended, tasks_of
+from tracker.actions.watch_queue import QueueLook
+from tracker.errors import SlurmUnavailable
+from tracker.slurm.source import MAX_JOBS_A_QUESTION, Source
+from tracker.states import LIVE_STATES, LOST
+from tracker.store import clusters, runs
+from tracker.store.database import Database
+from tracker.store.tables import Run
+
+LEAST_PAUSE_S = 0.2
+MAX_PAUSE_S = 30.0
+FIRST_LOOK_BACK = timedelta(hours=1)
+OVERLAP = timedelta(seconds=60)
+"""Ends are written to accounting some seconds after they happen."""
+MOST_AT_ONCE = timedelta(days=1)
+LATE_BY = timedelta(hours=3)
+LATE_EVERY_S = 3600.0
+"""Once in this time the last LATE_BY are read again: slurmctld keeps what slurmdbd cannot take, and tells it late."""
+SETTLES_AFTER_S = 600.0
+"""After an outage of accounting its window is read again for so long, while slurmctld hands in what it kept."""
+
+
+class AccountingLook:
+    """Remembers when to ask about which run again, and how far accounting was read."""
+
+    def __init__(self, db: Database, source: Source, queue: QueueLook, user: str | None) -> None:
+        self._db, self._source, self._queue, self._user = db, source, queue, user
+        self._pauses: dict[str, tuple[float, float]] = {}  # run id -> when to ask again, and the pause then
+        self._stays_until_s = 0.0  # the window begins where it did until this moment
+        self._late_at_s = time.monotonic() + LATE_EVERY_S
+
+    def is_due(self, cluster: str) -> bool:
+        """Whether a run has ended whose end accounting can be asked about now."""
+        with self._db.read() as session:
+            return any(map(self._may_ask, runs.due(session, cluster, MAX_JOBS_A_QUESTION)))
+
+    def take(self, cluster: str) -> bool:
+        """Ask about runs that are due; whether there were any. Raises SlurmUnavailable when accounting is silent."""
+        with self._db.read() as session:
+            due = [one for one in runs.due(session, cluster, MAX_JOBS_A_QUESTION) if self._may_ask(one)]
+            job_ids = runs.job_ids(session, due)
+        if not job_ids:
+            return False
+        records = self._source.records(job_ids)
+        with self._db.write() as session:
+            runs.reserve(session, {(cluster, one.job_id) for one in records}, due)
+            join_tasks(session, cluster, tasks_of(records))
+            asked = runs.by_ids(session, due)  # as they are now, not as they were before Slurm was asked
+            live = self._queue.live() | {self._requeuing(run) for run in asked}
+            reconcile(session, asked, records, live, now())
+            self._give_up(asked, live)
+            still_due = {run.id for run in asked if run.accounting_due}
+        self._pause(due, still_due)
+        return True
+
+    def catch_up(self, cluster: str, skew: timedelta) -> None:
+        """Register jobs that ended while nobody watched and no hook told; after a long absence a day at a time.
+
+        `skew` is what the controller's clock is ahead of ours: accounting keeps the controller's times. Raises
+        SlurmUnavailable when accounting is silent; the next time begins where this one did.
+        """
+        with self._db.write() as session:
+            since = clusters.get(session, cluster).accounted_until or now() + skew - FIRST_LOOK_BACK
+        late = time.monotonic() >= self._late_at_s
+        begin = min(since, now() + skew - LATE_BY) if late else since
+        while True:
+            until = min(now() + skew, begin + MOST_AT_ONCE)
+            try:
+                records = self._source.ended(begin - OVERLAP, until, user=self._user)
+            except SlurmUnavailable:
+                self._stays_until_s = time.monotonic() + SETTLES_AFTER_S
+                raise
+            with self._db.write() as session:
+                register_ended(session, cluster, records, now())
+                end_beside(session, now())
+                if time.monotonic() >= self._stays_until_s:
+                    clusters.get(session, cluster).accounted_until = max(since, until)
+            if until >= now() + skew - OVERLAP:
+                break
+            begin = until
+        if late:
+            self._late_at_s = time.monotonic() + LATE_EVERY_S
+
+    def settle_without(self, cluster: str) -> None:
+        """Where there is no accounting the controller's word is the last one; what it forgot unseen is lost."""
+        with self._db.read() as session:
+            due = runs.due(session, cluster, MAX_JOBS_A_QUESTION)
+        if not due:
+            return
+        known = self._queue.known()
+        with self._db.write() as session:
+            for run in runs.by_ids(session, due):
+                is_known = key_of(run.job_id, run.array_job_id, run.array_task_id) in known
+                if run.state in LIVE_STATES and not is_known:
+                    _lose(run, "Slurm forgot it before it was looked at, and has no accounting that tells its end")
+                elif run.state_source == "controller" or not is_known:
+                    run.accounting_due = False
+
+    def _give_up(self, asked: Iterable[Run], live: set[Key]) -> None:
+        """Call runs lost that the controller forgot and that accounting, asked for a minute, still takes for running.
+
+        Slurm calls these runaway jobs: its controller lost its memory while they ran.
+        """
+        for run in asked:
+            forgotten = key_of(run.job_id, run.array_job_id, run.array_task_id) not in live
+            if run.state in LIVE_STATES and forgotten and self._pauses.get(run.id, (0, 0))[1] >= MAX_PAUSE_S:
+                _lose(run, "Slurm lost it: see `sacctmgr show runawayjobs`")
+
+    def _requeuing(self, run: Run) -> Key:
+        """The run's key if its job is completing an attempt and will wait again: Slurm has counted that already."""
+        key = key_of(run.job_id, run.array_job_id, run.array_task_id)
+        job = self._queue.job(key)
+        return key if job is not None and job.state is None and job.restarts > run.restarts else (0, None)
+
+    def _may_ask(self, run_id: str) -> bool:
+        return time.monotonic() >= self._pauses.get(run_id, (0.0, 0.0))[0]
+
+    def _pause(self, asked: Iterable[str], still_due: set[str]) -> None:
+        """Ask again about those that accounting had no final word on, with growing pauses."""
+        for run_id in asked:
+            if run_id in still_due:
+                pause_s = min(max(self._pauses.get(run_id, (0.0, 0.0))[1] * 2, LEAST_PAUSE_S), MAX_PAUSE_S)
+                self._pauses[run_id] = (time.monotonic() + pause_s, pause_s)
+            else:
+                self._pauses.pop(run_id, None)
+
+
+def _lose(run: Run, reason: str) -> None:
+    at = now()
+    runs.changes(run, state=LOST, state_source="controller", reason=reason, ended_at=at, updated_at=at)
+    run.accounting_due = False
+
+
+def now() -> datetime:
+    """This moment."""
+    return datetime.now(timezone.utc)

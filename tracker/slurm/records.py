@@ -1,0 +1,158 @@
+"""What every source tells of a cluster, in the same words and units, whichever way Slurm was asked.
+
+None says that Slurm did not tell, or that this source cannot know; docs/slurm.md lists who knows what.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+
+@dataclass(frozen=True)
+class Resources:
+    """Trackable resources that a job asked for or holds."""
+
+    cpus: int = 0
+    memory_bytes: int = 0
+    nodes: int = 0
+    gpus: int = 0
+    gpu_types: tuple[tuple[str, int], ...] = ()  # such as (("a100", 2),); those without a type are in `gpus` only
+
+
+@dataclass(frozen=True)
+class QueuedJob:
+    """A job, or a task of an array, as the controller knows it. `state` is None while the job is completing."""
+
+    job_id: int | None  # None for an array's task that has not started: it has no id of its own yet
+    array_job_id: int | None
+    array_task_id: int | None
+    het_job_id: int | None
+    name: str | None
+    user: str | None
+    uid: int | None
+    account: str | None
+    partition: str | None
+    state: str | None
+    reason: str | None
+    submitted_at: datetime | None
+    started_at: datetime | None
+    ended_at: datetime | None
+    time_limit_s: int | None  # None: no limit, or that of the partition while the job waits
+    nodes: str | None
+    gpu_count: int
+    restarts: int
+    batch_node: str | None
+    comment: str | None
+    work_dir: str | None
+    command: str | None
+    stdout: str | None  # the files are known from the job's start on
+    stderr: str | None
+    het_offset: int | None = None
+    qos: str | None = None
+    eligible_at: datetime | None = None
+    resources: Resources = Resources()  # asked for while it waits, held from its start on
+    array_throttle: int | None = None  # tasks of the array that may run at once
+    dependency: str | None = None
+    reservation: str | None = None
+    features: str | None = None
+    licenses: str | None = None
+    nodes_asked_for: str | None = None
+    admin_comment: str | None = None
+    exit_code: int | None = None
+    signal: int | None = None
+    derived_exit_code: int | None = None  # the highest of the job's steps
+    # Slurm counts on by itself: two records that differ in what follows alone are equal, nothing has happened.
+    priority: int | None = field(default=None, compare=False)
+    start_estimate_at: datetime | None = field(
+        default=None, compare=False
+    )  # the backfill scheduler's, of a job that waits
+    scheduled_nodes: str | None = field(default=None, compare=False)
+    run_time_s: int | None = field(default=None, compare=False)  # time suspended is not counted
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step of an attempt: `batch`, `extern`, `interactive` or a number."""
+
+    name: str
+    state: str | None
+    exit_code: int
+    signal: int
+    started_at: datetime | None
+    ended_at: datetime | None
+    memory_peak_bytes: int | None  # of the task that used most (MaxRSS)
+    cpu_s: float | None
+
+
+@dataclass(frozen=True)
+class Record:
+    """One attempt as accounting keeps it, or a job that never got one. `requeued`: another one follows, or may."""
+
+    job_id: int
+    array_job_id: int | None
+    array_task_ids: tuple[int, ...]  # more than one for tasks of an array that ended without starting
+    het_job_id: int | None
+    state: str | None
+    requeued: bool
+    cancelled_by_uid: int | None
+    exit_code: int
+    signal: int
+    submitted_at: datetime | None
+    started_at: datetime | None
+    ended_at: datetime | None
+    nodes: str | None
+    user: str | None
+    account: str | None
+    partition: str | None
+    gpu_count: int
+    time_limit_s: int | None
+    name: str | None
+    work_dir: str | None
+    comment: str | None
+    het_offset: int | None = None
+    uid: int | None = None
+    qos: str | None = None
+    reason: str | None = None  # why it waited last
+    eligible_at: datetime | None = None
+    suspended_s: int = 0
+    asked: Resources = Resources()
+    held: Resources = Resources()
+    derived_exit_code: int = 0  # the highest of the steps
+    admin_comment: str | None = None
+    reservation: str | None = None
+    steps: tuple[Step, ...] = ()
+
+    @property
+    def memory_peak_bytes(self) -> int | None:
+        """The most that a task of any step used."""
+        return max((one.memory_peak_bytes for one in self.steps if one.memory_peak_bytes is not None), default=None)
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node. `state` is Slurm's long word in capitals, with `*` when the node does not answer."""
+
+    name: str
+    state: str
+    reason: str | None
+    cpus: int
+    cpus_alloc: int
+    memory_mb: int
+    memory_alloc_mb: int
+    gpus: int
+    gpus_used: int
+    partitions: list[str]
+
+
+@dataclass(frozen=True)
+class ClusterFacts:
+    """What the cluster's configuration says that matters to a watcher."""
+
+    name: str
+    slurm_version: str  # such as `24.11.5`
+    has_accounting: bool
+    has_prolog: bool | None
+    has_epilog: bool | None
+    min_job_age_s: int | None  # how long the controller remembers a job that has ended
+    told_at: datetime | None  # by the controller's clock

@@ -1,0 +1,128 @@
+"""slurmrestd as a door: where it listens, which version of its API it speaks, and one question after the other."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import socket
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
+
+from tracker.errors import SlurmUnavailable
+
+Json = dict[str, Any]
+Get = Callable[[str], Json]
+"""Gives the answer to a GET of a path with its query."""
+
+MAX_ANSWER_BYTES = 512 * 2**20  # 60,000 jobs of 8 KB
+_PATH = re.compile(r"/(slurm|slurmdb)/v0\.0\.(\d+)/")
+OLDEST, NEWEST = 36, 45
+"""The versions `v0.0.N` of the API whose answers are understood, of Slurm 22.05 and 26.05."""
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    """HTTP over a Unix socket."""
+
+    def __init__(self, path: str, timeout_s: float) -> None:
+        super().__init__("localhost", timeout=timeout_s)
+        self._path = path
+
+    def connect(self) -> None:
+        """Connect to the socket."""
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+class Door:
+    """Asks the slurmrestd at `unix:/path` or `http://host:port`.
+
+    A token is that of `scontrol token`; it is read anew for each question, so that it may be renewed in its file.
+    """
+
+    def __init__(self, address: str, *, token_file: str, user: str, timeout_s: float) -> None:
+        self._address, self._token_file, self._user, self._timeout_s = address, token_file, user, timeout_s
+
+    def get(self, path: str) -> Json:
+        """The answer to a GET. Raises SlurmUnavailable when there is none or slurmrestd tells of an error."""
+        try:
+            connection = self._connection()
+            try:
+                connection.request("GET", path, headers={"Accept": "application/json", **self._credentials()})
+                answer = connection.getresponse()
+                body = answer.read(MAX_ANSWER_BYTES + 1)
+            finally:
+                connection.close()
+        except (OSError, http.client.HTTPException) as problem:
+            said = str(problem) or type(problem).__name__
+            raise SlurmUnavailable(f"slurmrestd at {self._address} does not answer: {said}.") from None
+        return _understood(path, answer.status, body)
+
+    def _connection(self) -> http.client.HTTPConnection:
+        if self._address.startswith("unix:"):
+            return _UnixConnection(self._address.removeprefix("unix:"), self._timeout_s)
+        where = urlsplit(self._address)
+        kind = http.client.HTTPSConnection if where.scheme == "https" else http.client.HTTPConnection
+        return kind(where.hostname or "", where.port, timeout=self._timeout_s)
+
+    def _credentials(self) -> Mapping[str, str]:
+        if not self._token_file:
+            return {}
+        try:
+            token = Path(self._token_file).read_text().strip().removeprefix("SLURM_JWT=")
+        except OSError as problem:
+            raise SlurmUnavailable(f"The token in {self._token_file} cannot be read: {problem.strerror}.") from None
+        return {"X-SLURM-USER-NAME": self._user, "X-SLURM-USER-TOKEN": token}
+
+
+def _understood(path: str, status: int, body: bytes) -> Json:
+    if len(body) > MAX_ANSWER_BYTES:
+        raise SlurmUnavailable(f"slurmrestd's answer to {path} is larger than {MAX_ANSWER_BYTES} bytes.")
+    if status == 401:
+        raise SlurmUnavailable("slurmrestd refuses us (401): is `slurmrestd_token_file` set, and its token valid?")
+    try:
+        answer = json.loads(body)
+    except ValueError:
+        raise SlurmUnavailable(f"slurmrestd's answer to {path} is no JSON (status {status}).") from None
+    if not isinstance(answer, dict):
+        raise SlurmUnavailable(f"slurmrestd's answer to {path} is no object (status {status}).")
+    problems = [one for one in answer.get("errors") or () if isinstance(one, dict)]
+    if status >= 400 or problems:
+        words = problems[0] if problems else {}
+        said = words.get("description") or words.get("error") or f"status {status}"
+        raise SlurmUnavailable(f"slurmrestd says to {path.partition('?')[0]}: {str(said)[:300]}.")
+    return answer
+
+
+class Api:
+    """The newest version of slurmrestd's API that it and we know, discovered from what it publishes."""
+
+    def __init__(self, get: Get) -> None:
+        self._get = get
+        self._versions: dict[str, int] = {}
+
+    def ask(self, part: str, what: str, query: Mapping[str, object] | None = None) -> Json:
+        """The answer of `slurm` or `slurmdb` to `jobs`, `nodes` and the like."""
+        path = f"/{part}/v0.0.{self._version(part)}/{what}"
+        return self._get(f"{path}?{urlencode(query or {}, quote_via=quote)}" if query else path)
+
+    def _version(self, part: str) -> int:
+        if part not in self._versions:
+            offered: dict[str, set[int]] = {"slurm": set(), "slurmdb": set()}
+            for path in self._get("/openapi/v3").get("paths") or ():
+                found = _PATH.match(path)
+                if found:
+                    offered[found[1]].add(int(found[2]))
+            for name, versions in offered.items():
+                known = [one for one in versions if OLDEST <= one <= NEWEST]
+                if known:
+                    self._versions[name] = max(known)
+            if part not in self._versions:
+                told = ", ".join(f"v0.0.{one}" for one in sorted(offered[part])) or "none"
+                raise SlurmUnavailable(
+                    f"slurmrestd offers no {part} API that we know (v0.0.{OLDEST} to v0.0.{NEWEST}), but {told}."
+                )
+        return self._versions[part]
