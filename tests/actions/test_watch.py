@@ -1,0 +1,230 @@
+"""A watcher, told by a recorded Slurm: what it makes of the answers, how often it asks, and that it is the only one."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import pytest
+
+from tests.agent_side import ADMIN
+from tests.slurm.replay import Recording
+from tracker.actions import watch_accounting
+from tracker.actions.pace import Pace
+from tracker.actions.watch import Watcher
+from tracker.errors import Conflict, SlurmUnavailable
+from tracker.settings import Settings
+from tracker.slurm.records import ClusterFacts, Node, QueuedJob, Record
+from tracker.store import clusters, runs
+from tracker.store.database import Database
+from tracker.store.tables import Cluster, Run
+
+RECORDING = Recording("22.05")
+CLUSTER = RECORDING.facts["cluster"]
+
+
+class Slurm:
+    """The recorded Slurm, in which things can go wrong."""
+
+    name = "commands"
+
+    def __init__(self) -> None:
+        self._source = RECORDING.source("commands")
+        self.asked: list[str] = []
+        self.windows: list[tuple[datetime, datetime]] = []
+        self.has_accounting = True
+        self.controller_is_silent = False
+        self.accounting_is_silent = False
+        self.forgotten: set[int] = set()
+
+    def facts(self) -> ClusterFacts:
+        self._note("facts", self.controller_is_silent)
+        return replace(self._source.facts(), has_accounting=self.has_accounting)
+
+    def queue(self, *, user: str | None = None) -> list[QueuedJob]:
+        self._note("queue", self.controller_is_silent)
+        return [job for job in self._source.queue() if job.job_id not in self.forgotten]
+
+    def nodes(self) -> list[Node]:
+        self._note("nodes", self.controller_is_silent)
+        return self._source.nodes()
+
+    def records(self, job_ids: Iterable[int]) -> list[Record]:
+        self._note("records", self.accounting_is_silent)
+        return self._source.records(job_ids)
+
+    def ended(self, since: datetime, until: datetime, *, user: str | None = None) -> list[Record]:
+        self._note("ended", self.accounting_is_silent)
+        self.windows.append((since, until))
+        return self._source.ended(since, until)
+
+    def _note(self, question: str, is_silent: bool) -> None:
+        self.asked.append(question)
+        if is_silent:
+            raise SlurmUnavailable(f"`{question}` gave no answer within 20 s.")
+
+
+@pytest.fixture
+def slurm() -> Slurm:
+    return Slurm()
+
+
+def watcher_of(db: Database, slurm: Slurm) -> Watcher:
+    return Watcher(Settings(database=db.url, watch_users="all"), slurm)
+
+
+def soon(watcher: Watcher) -> None:
+    """Let it be time for every question but that for the configuration, whose recorded clock stands still."""
+    watcher._not_before_s = {step: at for step, at in watcher._not_before_s.items() if step == "facts"}
+
+
+def run_of(db: Database, name: str) -> Run:
+    with db.read() as session:
+        (run,) = runs.of_cluster(session, CLUSTER, {RECORDING.job_id(name)})
+        return run
+
+
+def cluster_of(db: Database) -> Cluster:
+    with db.read() as session:
+        found = clusters.find(session, CLUSTER)
+        assert found is not None
+        return found
+
+
+def test_one_look_tells_everything(db: Database, slurm: Slurm) -> None:
+    watcher_of(db, slurm).look()
+    states = {name: run_of(db, name).state for name in ("two_nodes", "held", "suspended", "timeout", "out_of_memory")}
+    assert states == {
+        "two_nodes": "RUNNING", "held": "PENDING", "suspended": "SUSPENDED", "timeout": "TIMEOUT",
+        "out_of_memory": "OUT_OF_MEMORY",
+    }  # fmt: skip
+    assert run_of(db, "timeout").state_source == "accounting"
+    assert run_of(db, "cancelled_by_root").reason == "by root"
+    assert slurm.asked == ["facts", "queue", "records", "ended", "nodes"]
+
+
+def test_it_says_what_it_costs_and_what_it_cannot_know(db: Database, slurm: Slurm) -> None:
+    watcher_of(db, slurm).look()
+    told = cluster_of(db)
+    assert (told.source, told.slurm_version, told.lacks, told.problem) == ("commands", "22.05.8", ["hooks"], None)
+    assert {kind: count["asked"] for kind, count in told.questions.items()} == dict.fromkeys(set(slurm.asked), 1)
+    assert told.questions["queue"]["last_hour"] == 1
+
+
+def test_without_accounting_the_controller_has_the_last_word(db: Database, slurm: Slurm) -> None:
+    slurm.has_accounting = False
+    watcher = watcher_of(db, slurm)
+    watcher.look()
+    assert {"records", "ended"}.isdisjoint(slurm.asked)
+    assert cluster_of(db).lacks == ["accounting", "hooks"]
+    ended = run_of(db, "failed")
+    assert (ended.state, ended.state_source, ended.accounting_due) == ("FAILED", "controller", False)
+
+
+def test_without_accounting_what_the_controller_forgot_is_lost(db: Database, slurm: Slurm) -> None:
+    slurm.has_accounting = False
+    watcher = watcher_of(db, slurm)
+    watcher.look()
+    slurm.forgotten = {RECORDING.job_id("two_nodes")}
+    with db.write() as session:  # as if it had been seen some time ago
+        for run in runs.of_cluster(session, CLUSTER, slurm.forgotten):
+            run.updated_at -= timedelta(minutes=1)
+            run.created_at -= timedelta(minutes=1)
+    soon(watcher)
+    watcher.look()
+    lost = run_of(db, "two_nodes")
+    assert lost.state == "LOST"
+    assert "has no accounting" in (lost.reason or "")
+
+
+def test_a_second_watcher_stands_by_until_the_first_one_leaves(db: Database, slurm: Slurm) -> None:
+    first, second = watcher_of(db, slurm), watcher_of(db, Slurm())
+    second._me = "elsewhere:1"
+    first.look()
+    with pytest.raises(Conflict, match="is watched by process"):
+        second.look()
+    first.leave()
+    second.look()
+    with pytest.raises(Conflict, match="process 1 on elsewhere"):
+        first.look()
+
+
+def test_the_place_of_a_watcher_that_was_killed_is_taken_at_once(db: Database, slurm: Slurm) -> None:
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    killed, next_one = watcher_of(db, slurm), watcher_of(db, Slurm())
+    killed._me = killed._me.rpartition(":")[0] + f":{ended.pid}"
+    killed.look()
+    next_one.look()
+    assert cluster_of(db).watcher == next_one._me
+
+
+def test_a_silent_controller_is_asked_less_and_less(db: Database, slurm: Slurm) -> None:
+    watcher = watcher_of(db, slurm)
+    watcher.look()
+    slurm.controller_is_silent = True
+    with pytest.raises(SlurmUnavailable):
+        watcher.look()
+    assert cluster_of(db).problem == "`queue` gave no answer within 20 s."
+    assert cluster_of(db).questions["queue"]["failed"] == 1
+
+
+def test_the_window_of_accounting_s_outage_is_read_again(
+    db: Database, slurm: Slurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watcher = watcher_of(db, slurm)
+    watcher.look()
+    read_until = cluster_of(db).accounted_until
+    slurm.accounting_is_silent = True
+    soon(watcher)
+    watcher.look()
+    assert "gave no answer" in (cluster_of(db).problem or "")
+    slurm.accounting_is_silent = False
+    for _ in range(2):  # slurmctld hands in what it kept only after slurmdbd is back
+        soon(watcher)
+        watcher.look()
+        assert cluster_of(db).accounted_until == read_until
+        assert read_until is not None
+        assert slurm.windows[-1][0] == read_until - watch_accounting.OVERLAP
+    monkeypatch.setattr(watcher._accounting, "_stays_until_s", 0.0)
+    soon(watcher)
+    watcher.look()
+    assert (cluster_of(db).accounted_until or read_until) > read_until
+
+
+def test_windows_follow_the_controller_s_clock(db: Database, slurm: Slurm) -> None:
+    watcher_of(db, slurm).look()
+    told_at = RECORDING.source("commands").facts().told_at
+    assert told_at is not None
+    ahead = slurm.windows[-1][1] - told_at
+    assert timedelta(0) <= ahead < timedelta(minutes=5)
+
+
+def test_the_pace_slows_down_when_nothing_happens() -> None:
+    pace = Pace(quick_s=1.0, idle_s=4.0)
+    assert pace.after(began_s=0, ended_s=0.01, news=True) == 1.0
+    assert 1.0 < pace.after(began_s=10, ended_s=10.01, news=False) < 4.0
+    assert pace.after(began_s=100, ended_s=100.01, news=False) == 4.0
+    assert pace.after(began_s=104, ended_s=104.01, news=True) == 1.0
+
+
+def test_the_pace_follows_a_slow_controller() -> None:
+    pace = Pace(quick_s=1.0, idle_s=4.0)
+    assert pace.after(began_s=0, ended_s=2.0, news=True) == pytest.approx(20.0)
+
+
+def test_the_pace_doubles_after_each_failure() -> None:
+    pace = Pace(quick_s=1.0, idle_s=4.0)
+    pauses = [pace.after_failure(began_s=0, ended_s=0) for _ in range(7)]
+    assert pauses == [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
+    pace.after(began_s=0, ended_s=0, news=True)
+    assert pace.after_failure(began_s=0, ended_s=0) == 1.0
+
+
+def test_ended_runs_are_asked_about_together(db: Database, slurm: Slurm) -> None:
+    watcher_of(db, slurm).look()
+    with db.read() as session:
+        assert len(runs.find(session, ADMIN).items) > 30
+    assert slurm.asked.count("records") == 1
