@@ -11,7 +11,11 @@ from tracker.store import levels
 from tracker.store.database import Database
 
 ONE_DOWN = dict(zip(levels.all_levels(), (levels.EMPTY, *levels.all_levels()), strict=False))
-MOVED = {"0005": {("logs", "offset_bytes")}, "0007": {("segments", "*")}}
+MOVED = {
+    "0005": {("logs", "offset_bytes")},
+    "0007": {("segments", "*")},
+    "0013": {("segments", "points"), ("segments", "fine"), ("segments", "coarse"), ("batches", "content")},
+}
 """By level what the form below it keeps under the same name with another meaning; `*`: rows that it has more of."""
 
 

@@ -114,6 +114,50 @@ def test_who_zooms_in_sees_the_points_that_the_whole_chart_left_out(server: Serv
     expect(plot).not_to_have_attribute("data-from", re.compile("x_min"))
 
 
+def test_a_long_series_is_drawn_as_its_mean_within_its_range_and_a_short_one_as_it_is(
+    server: Server, visit: Visit
+) -> None:
+    with server.database.write() as session:
+        run = samples.add_run(session)
+        samples.log(session, run, "long", [step % 2 for step in range(20_000)])
+        samples.log(session, run, "short", [step % 2 for step in range(20)])
+    page = visit(server).open(f"/runs/{run.id}")
+    for metric, points, told in (
+        ("long", 20_000, r"^step \d[\d,]*: 0\.5, 0 to 1$"),
+        ("short", 20, r"^step \d+: [01]$"),
+    ):
+        card = _drawn(page, metric, points, "thin=mean")
+        card.locator(".u-over").hover(position={"x": 100, "y": 60})
+        expect(card.locator(".readout")).to_have_text(re.compile(told))
+
+
+def test_a_point_that_is_alone_stands_in_the_middle_of_a_minute(server: Server, visit: Visit) -> None:
+    with server.database.write() as session:
+        run = samples.add_run(session)
+        samples.log(session, run, "loss", [0.5])
+    page = visit(server).open(f"/runs/{run.id}?x=time")
+    over = _drawn(page, "loss", 1).locator(".u-over")
+    over.hover(position={"x": 20, "y": 60})
+    expect(over.locator(".u-cursor-pt")).to_be_visible()
+    point, room = over.locator(".u-cursor-pt").bounding_box() or {}, over.bounding_box() or {}
+    assert abs(point["x"] + point["width"] / 2 - room["x"] - room["width"] / 2) < 3
+
+
+def test_a_run_whose_points_were_thinned_or_removed_says_so(server: Server, visit: Visit) -> None:
+    for kept, word in (("thinned", "thinned to save room"), ("none", "removed to save room"), ("all", "")):
+        with server.database.write() as session:
+            run = samples.add_run(session, points_kept=kept, state="COMPLETED", took_s=5)
+            samples.log(session, run, "loss", [0.5])
+        page = visit(server).open(f"/runs/{run.id}")
+        if word:
+            expect(page.locator("#points-kept")).to_contain_text(word)
+        else:
+            expect(page.locator("#points-kept")).to_have_count(0)
+        api = server.ask(f"/api/v1/runs/{run.id}", token=server.token()).json
+        chart = server.ask(f"/api/v1/runs/{run.id}/series?metric=loss", token=server.token()).json
+        assert (api["points_kept"], chart.get("points_kept", "all")) == (kept, kept)
+
+
 def test_a_machine_has_a_line_for_each_node_over_time(server: Server, visit: Visit) -> None:
     with server.database.write() as session:
         run = samples.resumed_twice(session, steps=STEPS)

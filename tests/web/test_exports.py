@@ -61,7 +61,7 @@ def test_all_points_are_a_row_each_exactly_as_they_were_logged(logged: Server) -
     assert {(row["metric"], row["rank"], row["attempt"]) for row in rows} == {("loss", "0", "1")}
     table = pandas.read_parquet(io.BytesIO(_export(logged, "export-series", format="parquet")))
     assert len(table) == 25
-    assert table.columns.tolist() == ["run", "metric", "step", "time", "value", "rank", "attempt"]
+    assert table.columns.tolist() == ["run", "metric", "step", "time", "value", "rank", "attempt", "value_integer"]
 
 
 def test_an_export_of_nothing_is_a_table_and_one_that_cannot_be_is_a_problem(

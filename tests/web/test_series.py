@@ -49,6 +49,24 @@ def test_many_series_are_what_each_of_them_is(server: Server, run_ids: list[str]
         assert server.ask(path, token=server.token()).json == one
 
 
+def test_means_of_a_long_series_come_with_their_ranges(server: Server) -> None:
+    """As columns they are not told; what is not too long is as it is."""
+    with server.database.write() as session:
+        run = samples.add_run(session)
+        samples.log(session, run, "loss", [0.0, 1.0, math.nan, 3.0, 8.0, math.inf])
+    path = f"/api/v1/runs/{run.id}/series?metric=loss&thin=mean"
+    token = server.token()
+    few = server.ask(f"{path}&max_points=3", token=token, Accept="application/octet-stream").json
+    assert (few["x"], few["y"], few["count"], few["downsampled"]) == ([0, 2, 4], [0.5, 3, 8], 6, True)
+    assert (few["min"], few["max"]) == ([0, 3, 8], [1, 3, "Infinity"])
+    every = server.ask(path, token=token).json
+    assert (every["y"], every["min"]) == ([0, 1, "NaN", 3, 8, "NaN"], [0, 1, "NaN", 3, 8, "Infinity"])
+    read = tracker.Api(server.url, token).run(run.id).series("loss", thin="mean", max_points=3)
+    assert (read.y, read.answer["max"]) == ([0.5, 3.0, 8.0], [1, 3, "Infinity"])
+    assert server.ask(f"{path}&rank=all", token=token).json["lines"][0]["max"] == every["max"]
+    assert server.ask(path.replace("mean", "median"), token=token).status == 400
+
+
 def test_many_series_cost_as_many_statements_as_one(server: Server, run_ids: list[str]) -> None:
     said: list[str] = []
     event.listen(server.database.engine, "before_cursor_execute", lambda *seen: said.append(seen[2]))

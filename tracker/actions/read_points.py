@@ -16,6 +16,7 @@ import numpy as np
 
 from tracker.actions.read_values import MAX_TIME_S, flattened, number, said_at, whole
 from tracker.store.batches import Block
+from tracker.store.exact import rests_of
 
 MAX_STEP = 2**63 - 1
 NO_TIME_US = -1
@@ -159,8 +160,10 @@ class PointLines:
         if not told.all():
             times_us[~told] = now_us
         values = np.fromiter(chain.from_iterable(rows.values), np.float64, count * len(names))
-        by_metric = np.ascontiguousarray(values.reshape(count, len(names)).T)
-        return Block(names, places, steps, times_us, by_metric)
+        by_line = values.reshape(count, len(names))
+        rests = rests_of(by_line, lambda place: rows.values[place // len(names)][place % len(names)])
+        by_metric = np.ascontiguousarray(by_line.T)
+        return Block(names, places, steps, times_us, by_metric, None if rests is None else rests.T)
 
 
 def is_plain(message: Any) -> bool:

@@ -108,7 +108,7 @@ def _histogram(message: dict[str, Any]) -> tuple[str, bytes]:
     given = message.get("not_finite")
     beside = given if isinstance(given, dict) else {}
     not_finite = {word: count for word in NOT_FINITE if (count := _count(beside.get(word)))}
-    return JSON, orjson.dumps({"low": low, "high": high, "counts": figures, "not_finite": not_finite})
+    return JSON, orjson.dumps({"low": float(low), "high": float(high), "counts": figures, "not_finite": not_finite})
 
 
 def _table(message: dict[str, Any]) -> tuple[str, bytes]:

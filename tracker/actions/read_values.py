@@ -47,9 +47,9 @@ def as_text(value: Any) -> str:
 
 
 def number(value: Any) -> float | None:
-    """A number, or what one of the three words means; None for anything else."""
+    """A number, or what one of the three words means; None for anything else. A whole one of 64 bits stays exact."""
     if isinstance(value, (int, float)):
-        return float(value)
+        return value if type(value) is int and value in _INT64 else float(value)
     return _WORDS.get(value) if isinstance(value, str) else None
 
 

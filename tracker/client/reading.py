@@ -146,9 +146,10 @@ class Run:
         """The points of a metric over `step` or `time` (seconds since 1970): all of them, up to ten million.
 
         With fewer `max_points` extremes are kept. `more` are further parameters of the API, such as `rank="all"`,
-        `x_min=` or `x_max=`; several lines, of ranks, attempts or nodes, are in `answer`. Raises NotFound.
+        `x_min=`, `x_max=` or `thin="mean"`; several lines, of ranks, attempts or nodes, and the `min` and `max` of
+        means are in `answer`. Raises NotFound.
         """
-        lines = more.get("rank") in ("all", "mean") or more.get("attempts") == "all"
+        lines = more.get("rank") in ("all", "mean") or more.get("attempts") == "all" or more.get("thin") == "mean"
         asked = {"metric": metric, "x": x, "max_points": min(max_points, LINES_POINTS) if lines else max_points, **more}
         raw, headers = self._api.ask(
             f"/runs/{self.id}/series",
@@ -158,9 +159,14 @@ class Run:
         if headers.get("Content-Type") != _COLUMNS:
             got = self._api.understood(raw)
             return Series(metric, x, got["x"], [_number(value) for value in got["y"]], got)
-        half = len(raw) // 2
-        columns = _column("d" if x == "time" else "q", raw[:half]), _column("d", raw[half:])
-        return Series(metric, x, *columns, json.loads(headers["Tracker-Series"]))
+        answer = json.loads(headers["Tracker-Series"])
+        size = len(raw) // (3 if answer.get("rests") else 2)
+        xs = _column("d" if x == "time" else "q", raw[:size])
+        values: Sequence[float] = _column("d", raw[size : 2 * size])
+        if answer.pop("rests", False):
+            rests = _column("q", raw[2 * size :])
+            values = [int(value) + rest if rest else value for value, rest in zip(values, rests)]
+        return Series(metric, x, xs, values, answer)
 
     def log(self, stream: str = "stdout", tail: int = 200) -> str:
         """The last lines of the job's output. Raises NotFound."""
@@ -184,24 +190,29 @@ class Series:
 
     @property
     def y(self) -> list[float]:
-        """The values."""
+        """The values as they were logged: whole numbers that no float64 is are `int`."""
         return list(self._y)
 
     def __len__(self) -> int:
         return len(self._y)
 
     def to_numpy(self) -> Any:
-        """Two arrays: `x`, int64 or float64, and `y`, float64."""
+        """Two arrays: `x`, int64 or float64, and `y`, float64.
+
+        `y` is int64 where float64 would round and all values are whole numbers of 64 bits.
+        """
         import numpy  # noqa: PLC0415
 
-        return numpy.asarray(self._x), numpy.asarray(self._y, numpy.float64)
+        whole = _whole(self._y)
+        y = numpy.asarray(self._y, numpy.float64) if whole is None else numpy.array(whole, numpy.int64)
+        return numpy.asarray(self._x), y
 
     def to_pandas(self) -> Any:
         """A pandas Series of the values, indexed by step or time."""
         import pandas  # noqa: PLC0415
 
         x, y = self.to_numpy()
-        return pandas.Series(y, pandas.Index(x, name=self.axis), dtype="float64", name=self.metric)
+        return pandas.Series(y, pandas.Index(x, name=self.axis), dtype=y.dtype, name=self.metric)
 
     def to_polars(self) -> Any:
         """A polars DataFrame with the columns `step` or `time`, and the metric."""
@@ -254,4 +265,13 @@ def _column(kind: str, raw: bytes) -> array[Any]:
 
 
 def _number(value: Any) -> float:
-    return float(value)  # "NaN" and "Infinity" are numbers, which JSON has no word for
+    """What JSON says; "NaN" and "Infinity" are numbers, which it has no word for."""
+    return value if type(value) is int else float(value)
+
+
+def _whole(values: Sequence[float]) -> list[int] | None:
+    """The values as whole numbers of 64 bits, if some are `int` and all are such; else None."""
+    if isinstance(values, array) or not any(type(one) is int for one in values):
+        return None
+    fit = all(type(one) is int or (float(one).is_integer() and -(2.0**63) <= one < 2.0**63) for one in values)
+    return [int(one) for one in values] if fit else None

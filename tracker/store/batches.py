@@ -3,7 +3,8 @@
 All points that one request brings of one writer are one row, however many metrics they are of, so that ingesting costs
 one row a spool file. They come as **blocks**: the lines of a file that have the same metrics, one step and one time a
 line. A batch's `content` is one line of JSON, `[[["loss","acc"],1000],[["val/loss"],2]]` (of each block its metrics
-and how many lines it has), and then of each block, little-endian and with nothing between:
+and how many lines it has; and the places of its metrics that have rests, see store/exact.py, if any has), and then of
+each block, little-endian and with nothing between:
 
 | what | how many | as |
 |---|---|---|
@@ -11,6 +12,7 @@ and how many lines it has), and then of each block, little-endian and with nothi
 | steps | lines | int64 |
 | times, microseconds since 1970 | lines | int64 |
 | values of its first metric, then of the next one, … | metrics x lines | float64 |
+| rests of the first metric that has some, then of the next one, … | metrics with rests x lines | int64 |
 
 A metric may be in several blocks, and even twice in one: its points are in the order of their lines then.
 """
@@ -28,6 +30,7 @@ from numpy.typing import NDArray
 from sqlalchemy import delete, insert, select
 from sqlalchemy.orm import Session
 
+from tracker.store.exact import chosen
 from tracker.store.points import Floats, Ints, Points
 from tracker.store.tables import Batch
 
@@ -42,7 +45,7 @@ MANY_POINTS = 8192
 class Block:
     """Lines with the same metrics. `lines` are their places among all that come together, ascending.
 
-    `times_us` are microseconds since 1970; `values` has a row of each metric.
+    `times_us` are microseconds since 1970; `values` has a row of each metric, and so has `rests` if there are any.
     """
 
     metrics: tuple[str, ...]
@@ -50,6 +53,12 @@ class Block:
     steps: Ints
     times_us: Ints
     values: Floats
+    rests: Ints | None = None
+
+    @property
+    def with_rests(self) -> list[int]:
+        """The places of the metrics that have rests."""
+        return [] if self.rests is None else np.flatnonzero(self.rests.any(axis=1)).tolist()
 
 
 class Pending(NamedTuple):
@@ -126,7 +135,7 @@ def remove(session: Session, run_id: str, last: Mapping[str, int]) -> None:
 
 def pack(blocks: Sequence[Block]) -> bytes:
     """A batch's content; see the top of this file."""
-    told = [[block.metrics, len(block.steps)] for block in blocks]
+    told = [[block.metrics, len(block.steps), *filter(None, [block.with_rests])] for block in blocks]
     pieces = [orjson.dumps(told, option=orjson.OPT_APPEND_NEWLINE)]
     for block in blocks:
         if len(blocks) > 1:
@@ -134,6 +143,8 @@ def pack(blocks: Sequence[Block]) -> bytes:
         pieces.append(block.steps.astype("<i8", copy=False).tobytes())
         pieces.append(block.times_us.astype("<i8", copy=False).tobytes())
         pieces.append(block.values.astype("<f8", copy=False).tobytes())
+        if block.rests is not None:
+            pieces.append(block.rests[block.with_rests].astype("<i8", copy=False).tobytes())
     return b"".join(pieces)
 
 
@@ -149,11 +160,15 @@ def unpack(content: bytes) -> list[Block]:
         return found
 
     blocks = []
-    for metrics, count in told:
+    for metrics, count, *more in told:
         lines = column("<u4", count) if len(told) > 1 else np.arange(count, dtype=np.uint32)
         steps, times_us = column("<i8", count), column("<i8", count)
         values = column("<f8", count * len(metrics)).reshape(len(metrics), count)
-        blocks.append(Block(tuple(metrics), lines, steps, times_us, values))  # type: ignore[arg-type]
+        rests = None
+        if more:
+            rests = np.zeros(values.shape, np.int64)
+            rests[more[0]] = column("<i8", count * len(more[0])).reshape(len(more[0]), count)
+        blocks.append(Block(tuple(metrics), lines, steps, times_us, values, rests))  # type: ignore[arg-type]
     return blocks
 
 
@@ -161,9 +176,10 @@ def points_of(blocks: Iterable[Block], metrics: Set[str] | None = None) -> dict[
     """The points of each metric, or of these metrics, in the order of their lines."""
     found: dict[str, list[tuple[NDArray[np.uint32], Points]]] = {}
     for block in blocks:
-        for one, values in zip(block.metrics, block.values, strict=True):
+        for place, one in enumerate(block.metrics):
             if metrics is None or one in metrics:
-                found.setdefault(one, []).append((block.lines, Points(block.steps, block.times_us, values)))
+                values, rests = block.values[place], chosen(block.rests, place)
+                found.setdefault(one, []).append((block.lines, Points(block.steps, block.times_us, values, rests)))
     return {one: _in_order(pieces) for one, pieces in found.items()}
 
 

@@ -7,8 +7,8 @@ store/segments.py. What is hidden in it is told in store/voices.py.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -18,8 +18,9 @@ from sqlalchemy.orm import Session
 from tracker.errors import NotFound
 from tracker.store import batches, segments, views, writers
 from tracker.store.curves import Curve, Mean, ordered
+from tracker.store.means import Means
 from tracker.store.points import Points
-from tracker.store.retention import NONE
+from tracker.store.retention import ALL, NONE
 from tracker.store.segments import Piece
 from tracker.store.tables import Run
 from tracker.store.views import EVERYWHERE, View, Window
@@ -35,8 +36,9 @@ SeriesName = tuple[str, str]  # run and metric
 class Asked:
     """What a chart is to show: a metric over `step` or `time` (seconds since 1970), from `x_min` to `x_max`.
 
-    At most `max_points` points in all, extremes kept. `rank` None is the lowest that logged it. With `attempts` "all"
-    nothing is hidden. Machines are told one by one unless their mean is asked for.
+    At most `max_points` points in all, extremes kept; or, with `thin` "mean", so many means with their ranges. `rank`
+    None is the lowest that logged it. With `attempts` "all" nothing is hidden. Machines are told one by one unless
+    their mean is asked for.
     """
 
     x: Literal["step", "time"] = "step"
@@ -45,6 +47,12 @@ class Asked:
     attempts: Literal["last", "all"] = "last"
     x_min: float | None = None
     x_max: float | None = None
+    thin: Literal["extremes", "mean"] = "extremes"
+
+    @property
+    def by_stretches(self) -> bool:
+        """Whether lines are drawn as means of stretches of their points; those of ranks are means of another kind."""
+        return self.thin == "mean" and self.rank != "mean"
 
     @property
     def window(self) -> Window:
@@ -72,6 +80,8 @@ class Line:
 class Chart:
     """A metric for a chart: `curve` has at most what was asked for of `count` points; `hidden` more are not shown.
 
+    `points_kept` tells whether there were more before retention thinned them.
+
     `ranks`: a mean is over so many. `lines` are given when all ranks or all attempts were asked for, and of machines.
     """
 
@@ -81,6 +91,7 @@ class Chart:
     ranks: int | None = None
     lines: list[Line] | None = None
     lines_left_out: int = 0
+    points_kept: str = ALL
 
     @property
     def downsampled(self) -> bool:
@@ -121,8 +132,9 @@ def read_many(
     views.cut(session, shown)
     for plan in plans.values():
         plan.choose_levels(MOST_POINTS // len(shown))
-    views.read(session, shown)
-    return {series: plans.pop(series).draw() for series in list(plans)}
+    views.read(session, shown, means=asked.by_stretches)
+    kept = {run_id: author.points_kept for (run_id, _), author in authors.items()}
+    return {series: replace(plans.pop(series).draw(), points_kept=kept[series[0]]) for series in list(plans)}
 
 
 @dataclass(frozen=True)
@@ -147,9 +159,14 @@ class _Plan:
             return _mean_chart(self)
         if self.are_lines:
             return _line_chart(self)
-        points, counts, hidden = self.views[0].shown()
-        curve = ordered(Points.joined([*points.values()]), self.asked.x)
-        return Chart(curve.thinned(self.room), sum(counts.values()), hidden)
+        view = self.views[0]
+        return Chart(self.curve(view, view.counts), sum(view.counts.values()), view.all_hidden)
+
+    def curve(self, view: View, restarts: Iterable[int]) -> Curve:
+        """What is drawn of these attempts of a view as one line."""
+        if self.asked.by_stretches:
+            return Means.joined([view.means(one) for one in restarts]).curve(self.asked.x, self.room)
+        return ordered(Points.joined([view.points(one) for one in restarts]), self.asked.x).thinned(self.room)
 
 
 def _plan(whose: list[View], asked: Asked, most: int) -> _Plan | None:
@@ -180,31 +197,25 @@ def _room(max_points: int, lines: int) -> int:
 
 
 def _line_chart(plan: _Plan) -> Chart:
-    x, first = plan.asked.x, None
     lines: list[Line] = []
-    hidden = 0
     for view in plan.views:
-        points, counts, unseen = view.shown()
-        hidden += unseen
-        whole = Points.joined([*points.values()])
-        if first is None:
-            first, count = ordered(whole, x), sum(counts.values())
-        if plan.asked.attempts == "last" and points:
-            points, counts = {max(points): whole}, {max(points): sum(counts.values())}
-        for restarts, some in points.items():
-            curve = ordered(some, x).thinned(plan.room)
-            lines.append(Line(view.voice.rank, restarts + 1, view.voice.nodes[restarts], curve, counts[restarts]))
-    assert first is not None
-    left_out = plan.left_out + len(lines[:-MOST_LINES])
-    return Chart(first.thinned(plan.room), count, hidden, None, lines[-MOST_LINES:], left_out)
+        counts, nodes, rank = view.counts, view.voice.nodes, view.voice.rank
+        if plan.asked.attempts == "last" and counts:
+            last, count = max(counts), sum(counts.values())
+            lines.append(Line(rank, last + 1, nodes[last], plan.curve(view, counts), count))
+        else:
+            lines += [Line(rank, one + 1, nodes[one], plan.curve(view, [one]), count) for one, count in counts.items()]
+    first = plan.views[0]
+    left_out, hidden = plan.left_out + len(lines[:-MOST_LINES]), sum(view.all_hidden for view in plan.views)
+    curve, count = plan.curve(first, first.counts), sum(first.counts.values())
+    return Chart(curve, count, hidden, None, lines[-MOST_LINES:], left_out)
 
 
 def _mean_chart(plan: _Plan) -> Chart:
     """Mean and range over the ranks, step by step; over time, each step at the mean of its times."""
-    whole, by_attempt, hidden = Mean(), dict[int, Mean](), 0
+    whole, by_attempt, hidden = Mean(), dict[int, Mean](), sum(view.all_hidden for view in plan.views)
     for view in plan.views:
-        points, _, unseen = view.shown()
-        hidden += unseen
+        points = {restarts: view.points(restarts) for restarts in view.counts}
         whole.add(Points.joined([*points.values()]))
         for restarts, some in points.items() if plan.asked.attempts == "all" else ():
             by_attempt.setdefault(restarts, Mean()).add(some)

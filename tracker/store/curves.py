@@ -6,18 +6,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tracker.store import exact
 from tracker.store.points import Floats, Ints, Points
 from tracker.store.thinning import extremes
 
 
 @dataclass(frozen=True)
 class Curve:
-    """Points of a line: `x` ascending (steps, or seconds since 1970), `y`, and the range around it if it is a mean."""
+    """Points of a line: `x` ascending (steps, or seconds since 1970), `y`, and the range around it if it is a mean.
+
+    `rests` are what float64 rounds away of `y`, see store/exact.py.
+    """
 
     x: Floats | Ints
     y: Floats
     low: Floats | None = None
     high: Floats | None = None
+    rests: Ints | None = None
 
     def __len__(self) -> int:
         return len(self.x)
@@ -28,7 +33,7 @@ class Curve:
             return self
         if self.low is None or self.high is None:
             chosen = extremes(self.y, max_points)
-            return Curve(self.x[chosen], self.y[chosen])
+            return Curve(self.x[chosen], self.y[chosen], rests=exact.chosen(self.rests, chosen))
         starts = np.linspace(0, len(self) - 1, max_points).astype(np.int64)
         low, high = np.fmin.reduceat(self.low, starts), np.fmax.reduceat(self.high, starts)
         known = np.isfinite(self.y)
@@ -41,9 +46,9 @@ def ordered(points: Points, x: str) -> Curve:
     """Points by time, or by step and then time."""
     if x == "time":
         points = points[np.argsort(points.times_us, kind="stable")]
-        return Curve(points.times_us / 1e6, points.values)
+        return Curve(points.times_us / 1e6, points.values, rests=points.rests)
     points = _by_step(points)
-    return Curve(points.steps, points.values)
+    return Curve(points.steps, points.values, rests=points.rests)
 
 
 def _by_step(points: Points) -> Points:

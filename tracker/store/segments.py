@@ -3,8 +3,9 @@
 A writer's points of a metric are cut into segments, `start` being the place of a segment's first point among them. A
 segment keeps its points exactly, and beside them thinned ones: `fine` are the least and the greatest of each FINE
 points, `coarse` those of each COARSE points, with the segment's first and last one. Both are points that were written,
-with their steps and times, so that a level is read like any other points. A chart reads the coarsest level that is
-finer than itself; see docs/decisions/009-segments.md.
+with their steps and times, so that a level is read like any other points; the means of these blocks of points stand
+beside them (store/means.py). A chart reads the coarsest level that is finer than itself; see
+docs/decisions/009-segments.md.
 """
 
 from __future__ import annotations
@@ -13,9 +14,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from sqlalchemy import ColumnElement, SQLColumnExpression, and_, delete, func, insert, or_, select
 from sqlalchemy.orm import Session
 
+from tracker.store import means
+from tracker.store.means import Means
 from tracker.store.points import Ints, Points
 from tracker.store.tables import Segment
 from tracker.store.thinning import extremes, of_blocks
@@ -29,6 +33,7 @@ _READ = {
     FINE: func.coalesce(Segment.fine, Segment.points),
     COARSE: func.coalesce(Segment.coarse, Segment.fine, Segment.points),
 }
+_KEPT = {EXACT: Segment.points, FINE: Segment.fine, COARSE: Segment.coarse}
 _FINE_IN_COARSE = 2 * COARSE // FINE
 PORTION_POINTS = 2_000_000
 _KEY = (Segment.run_id, Segment.metric, Segment.writer, Segment.start)
@@ -52,6 +57,7 @@ class Piece:
     steps: Range
     times_us: Range
     points: Points | None = None
+    means: Means | None = None
 
     @classmethod
     def of(cls, run_id: str, metric: str, writer: str, points: Points, start: int = AFTER_ALL) -> Piece:
@@ -62,6 +68,11 @@ class Piece:
     def series(self) -> tuple[str, str]:
         """Run and metric."""
         return self.run_id, self.metric
+
+    @property
+    def key(self) -> Key:
+        """The key of the segment."""
+        return self.run_id, self.metric, self.writer, self.start
 
 
 def _range(column: Ints) -> Range:
@@ -93,9 +104,9 @@ def read(session: Session, wanted: Mapping[int, Sequence[Piece]]) -> None:
     for level, pieces in sorted(wanted.items()):
         for one in pieces:
             one.points = None if one.points is None else thinned(one.points, level)
-        missing = {(*one.series, one.writer, one.start): one for one in pieces if one.points is None}
-        for key, points in _points(session, list(missing), _READ[level]):
-            missing[key].points = _as_thin(points, level, missing[key].count)
+        missing = {one.key: one for one in pieces if one.points is None}
+        for key, packed in _packed(session, list(missing), _READ[level]):
+            missing[key].points = _as_thin(Points.unpacked(packed), level, missing[key].count)
 
 
 def _as_thin(points: Points, level: int, count: int) -> Points:
@@ -105,11 +116,39 @@ def _as_thin(points: Points, level: int, count: int) -> Points:
     return thinned(points, _FINE_IN_COARSE if _is_kept(FINE, count) else level)
 
 
-def _points(session: Session, keys: list[Key], level: SQLColumnExpression[Any]) -> Iterator[tuple[Key, Points]]:
+def read_means(session: Session, wanted: Mapping[int, Sequence[Piece]]) -> None:
+    """Give the pieces their means, each of the blocks of the level at which it is wanted or of shorter ones."""
+    kept: dict[int, dict[Key, Piece]] = {}
+    for level, pieces in wanted.items():
+        for one in pieces:
+            if one.points is not None:
+                one.means = Means.of(one.points)
+            else:
+                finest = next(found for found in (level, FINE, EXACT) if found <= level and _is_kept(found, one.count))
+                kept.setdefault(finest, {})[one.key] = one
+    for level, missing in sorted(kept.items()):
+        for key, packed in _packed(session, list(missing), _KEPT[level]):
+            if level == EXACT:
+                missing[key].means = Means.of(Points.unpacked(packed))
+            else:
+                missing[key].means = means.unpacked(packed, level, missing[key].count)
+        _make_means(session, level, {key: one for key, one in missing.items() if one.means is None})
+
+
+def _make_means(session: Session, level: int, missing: Mapping[Key, Piece]) -> None:
+    """Means of segments whose level was packed without: of their points."""
+    at_once = PORTION_POINTS // SEGMENT_POINTS
+    keys = list(missing)
+    for at in range(0, len(keys), at_once):
+        for key, packed in _packed(session, keys[at : at + at_once], Segment.points):
+            missing[key].means = Means.of_blocks(Points.unpacked(packed), level)
+
+
+def _packed(session: Session, keys: list[Key], level: SQLColumnExpression[Any]) -> Iterator[tuple[Key, bytes]]:
     for at in range(0, len(keys), _KEYS_A_STATEMENT):
         query = select(*_KEY, level).where(_are(keys[at : at + _KEYS_A_STATEMENT]))
         for run_id, metric, writer, start, packed in session.execute(query):
-            yield (run_id, metric, writer, start), Points.unpacked(packed)
+            yield (run_id, metric, writer, start), packed
 
 
 def _are(keys: Iterable[Key]) -> ColumnElement[bool]:
@@ -136,7 +175,7 @@ def extend(session: Session, run_id: str, writer: str, columns: Mapping[str, Poi
     joined = {metric: _joined(held.get(metric, []), len(points)) for metric, points in columns.items()}
     for metrics in _portions({metric: len(columns[metric]) + _count(joined[metric]) for metric in columns}):
         keys = [(run_id, metric, writer, start) for metric in metrics for start, _ in joined[metric]]
-        before = dict(_points(session, keys, Segment.points))
+        before = {key: Points.unpacked(packed) for key, packed in _packed(session, keys, Segment.points)}
         rows: list[dict[str, Any]] = []
         for metric in metrics:
             pieces = [before.pop((run_id, metric, writer, start)) for start, _ in joined[metric]]
@@ -218,8 +257,10 @@ def _rows(run_id: str, metric: str, writer: str, start: int, points: Points) -> 
 def content(points: Points) -> dict[str, Any]:
     """What a segment's row says of its points."""
     (least_step, greatest_step), (least_time_us, greatest_time_us) = _range(points.steps), _range(points.times_us)
+    blocks = {FINE: Means.of_blocks(points, FINE)}
+    blocks[COARSE] = blocks[FINE].together(np.arange(0, len(blocks[FINE]), COARSE // FINE))
     fine, coarse = (
-        thinned(points, level).packed() if _is_kept(level, len(points)) else None for level in (FINE, COARSE)
+        means.packed(points, level, blocks[level]) if _is_kept(level, len(points)) else None for level in (FINE, COARSE)
     )
     return {
         "count": len(points), "least_step": least_step, "greatest_step": greatest_step,

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from tracker.store import batches, results, summaries
 from tracker.store.batches import Block, Brought
+from tracker.store.exact import chosen
 from tracker.store.points import Points
 from tracker.store.tables import Writer
 
@@ -33,7 +34,8 @@ def append(session: Session, writer: Writer, columns: Mapping[str, Points]) -> l
 
 def _block(metric: str, points: Points) -> Block:
     lines = np.arange(len(points), dtype=np.uint32)
-    return Block((metric,), lines, points.steps, points.times_us, points.values[np.newaxis])
+    rests = chosen(points.rests, np.newaxis)
+    return Block((metric,), lines, points.steps, points.times_us, points.values[np.newaxis], rests)
 
 
 def put(session: Session, told: Sequence[tuple[Brought, int, int]]) -> dict[str, list[str]]:
@@ -62,4 +64,5 @@ def put(session: Session, told: Sequence[tuple[Brought, int, int]]) -> dict[str,
 
 def _without(block: Block, metrics: Set[str]) -> Block:
     kept = [place for place, metric in enumerate(block.metrics) if metric not in metrics]
-    return replace(block, metrics=tuple(block.metrics[place] for place in kept), values=block.values[kept])
+    names = tuple(block.metrics[place] for place in kept)
+    return replace(block, metrics=names, values=block.values[kept], rests=chosen(block.rests, kept))

@@ -9,6 +9,7 @@ import numpy as np
 from sqlalchemy.orm import Session
 
 from tracker.store import segments
+from tracker.store.means import Means
 from tracker.store.points import Points
 from tracker.store.segments import COARSE, EXACT, FINE, Piece, thinned
 from tracker.store.voices import BEYOND_ALL_STEPS, Voice
@@ -54,6 +55,14 @@ class Part:
         """The points at a level; those of a whole piece were read at it."""
         assert self.piece.points is not None
         return self.piece.points if self.is_whole else thinned(self.piece.points, level)
+
+    @property
+    def means(self) -> Means:
+        """Its stretches; those of a whole piece were read, of others each point is one."""
+        if self.piece.means is None:
+            assert self.piece.points is not None
+            return Means.of(self.piece.points)
+        return self.piece.means
 
 
 @dataclass
@@ -101,15 +110,24 @@ class View:
         for restarts, parts in self.parts.items():
             self.levels[restarts] = _level(_count(parts) if apart else self.count, room, most)
 
-    def shown(self) -> tuple[dict[int, Points], dict[int, int], int]:
-        """The points to draw, how many they are exactly, both by restarts; and how many are hidden."""
-        points, counts, hidden = dict[int, Points](), dict[int, int](), self.hidden
-        for restarts, parts in self.parts.items():
-            hidden += sum(part.hidden for part in parts)
-            if count := _count(parts):
-                level = self.levels.get(restarts, EXACT)
-                points[restarts], counts[restarts] = Points.joined([part.shown(level) for part in parts]), count
-        return points, counts, hidden
+    @property
+    def counts(self) -> dict[int, int]:
+        """How many points it has exactly, once it was cut, by restarts; those of which nothing is left are not told."""
+        return {restarts: count for restarts, parts in self.parts.items() if (count := _count(parts))}
+
+    @property
+    def all_hidden(self) -> int:
+        """How many points are hidden, once it was cut."""
+        return self.hidden + sum(part.hidden for part in _parts(self))
+
+    def points(self, restarts: int) -> Points:
+        """The points to draw."""
+        level = self.levels.get(restarts, EXACT)
+        return Points.joined([part.shown(level) for part in self.parts[restarts]])
+
+    def means(self, restarts: int) -> Means:
+        """The same as stretches, where means were read."""
+        return Means.joined([part.means for part in self.parts[restarts]])
 
 
 def _count(parts: Iterable[Part]) -> int:
@@ -130,14 +148,17 @@ def cut(session: Session, views: Sequence[View]) -> None:
         part.cut(window)
 
 
-def read(session: Session, views: Sequence[View]) -> None:
-    """Read the pieces that are shown as a whole, at the level that was chosen for them."""
+def read(session: Session, views: Sequence[View], means: bool = False) -> None:
+    """Read the pieces that are shown as a whole, or their means, at the level that was chosen for them."""
     wanted: dict[int, list[Piece]] = {}
     for view in views:
         for restarts, parts in view.parts.items():
             level = view.levels.get(restarts, EXACT)
             wanted.setdefault(level, []).extend(part.piece for part in parts if part.is_whole)
-    segments.read(session, wanted)
+    if means:
+        segments.read_means(session, wanted)
+    else:
+        segments.read(session, wanted)
 
 
 def _parts(view: View) -> Iterator[Part]:

@@ -128,22 +128,27 @@ def logged(session: Session, run_id: str) -> list[Logged]:
 
 @dataclass(frozen=True)
 class Author:
-    """Whose points a writer has: a rank's or, with `rank` None, those of its node's machine."""
+    """Whose points a writer has: a rank's or, with `rank` None, those of its node's machine.
+
+    `points_kept` tells what retention left of its run's points.
+    """
 
     rank: int | None
     node: str | None
     restarts: int
     first_step: int
+    points_kept: str
 
 
 def authors(session: Session, run_ids: Sequence[str]) -> dict[tuple[str, str], Author]:
     """Everyone who wrote points of these runs, by run and name of the writer."""
     query = select(
-        Writer.run_id, Writer.name, Writer.kind, Writer.rank, Writer.node, Writer.restarts, Writer.first_step
-    ).where(Writer.run_id.in_(run_ids), Writer.first_step.is_not(None))
+        Writer.run_id, Writer.name, Writer.kind, Writer.rank, Writer.node, Writer.restarts, Writer.first_step,
+        Run.points_kept,
+    ).where(Writer.run_id.in_(run_ids), Writer.first_step.is_not(None), Run.id == Writer.run_id)  # fmt: skip
     return {
-        (run_id, name): Author(None if kind == MACHINE else rank, node, restarts or 0, first_step or 0)
-        for run_id, name, kind, rank, node, restarts, first_step in session.execute(query)
+        (run_id, name): Author(None if kind == MACHINE else rank, node, restarts or 0, first_step or 0, kept)
+        for run_id, name, kind, rank, node, restarts, first_step, kept in session.execute(query)
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta, timezone
 from itertools import chain
 from typing import Annotated, Any, Literal
@@ -17,6 +17,7 @@ from tracker.store import runs as found_runs
 from tracker.store import tables
 from tracker.store.database import Session
 from tracker.store.exports import Names
+from tracker.store.points import Points
 from tracker.store.search.pages import Search
 from web.api.described import described
 from web.api.exchange import read_query
@@ -39,6 +40,7 @@ _SERIES = [
     Column("run", "text"), Column("metric", "text"), Column("step", "integer"), Column("time", "time"),
     Column("value", "number"), Column("rank", "integer"), Column("attempt", "integer"),
 ]  # fmt: skip
+_INTEGER = Column("value_integer", "integer")
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
@@ -68,7 +70,10 @@ def export_runs() -> ResponseReturnValue:
 @exports.get("/runs:export-series")
 @described(_ANSWERS, query=SeriesExportQuery, errors=(BadFilter,))
 def export_series() -> ResponseReturnValue:
-    """All points of all runs that fit, a row a point, exactly as they were logged."""
+    """All points of all runs that fit, a row a point, exactly as they were logged.
+
+    In Parquet, whose `value` is a float64, a whole number that is none stands in `value_integer` as well.
+    """
     asked = read_query(SeriesExportQuery)
     found = found_runs.search(viewer(), **filtered(asked))
     return _streamed("series", asked.format, _series_table(asked.format, found, asked.metric))
@@ -112,16 +117,31 @@ def _fact(run: tables.Run, name: str) -> Any:
 
 def _series_table(kind: str, found: Search, metrics: Sequence[str]) -> Iterator[bytes]:
     with db().read() as session:
-        yield from WRITERS[kind](_SERIES, _series_parts(session, found, metrics))
+        told, columns = (_as_told, _SERIES) if kind == "csv" else (_as_floats, [*_SERIES, _INTEGER])
+        yield from WRITERS[kind](columns, _series_parts(session, found, metrics, told))
 
 
-def _series_parts(session: Session, found: Search, metrics: Sequence[str]) -> Iterator[Part]:
+def _as_told(points: Points) -> tuple[list[float], list[list[Any]]]:
+    return points.numbers(), []
+
+
+def _as_floats(points: Points) -> tuple[list[float], list[list[Any]]]:
+    """The values as float64, and a column of those that are whole numbers and no float64."""
+    if points.rests is None:
+        return points.values.tolist(), [[None] * len(points)]
+    return points.values.tolist(), [[one if type(one) is int else None for one in points.numbers()]]
+
+
+def _series_parts(
+    session: Session, found: Search, metrics: Sequence[str], told: Callable[[Points], tuple[list[float], list[Any]]]
+) -> Iterator[Part]:  # fmt: skip
     for ids in store.pages(session, found):
         for run_id in ids:
             for one in store.points(session, run_id, metrics):
                 count = len(one.points)
+                values, more = told(one.points)
                 times = [_EPOCH + timedelta(microseconds=at) for at in one.points.times_us.tolist()]
                 yield [
                     [run_id] * count, [one.metric] * count, one.points.steps.tolist(), times,
-                    one.points.values.tolist(), [one.rank] * count, [one.attempt] * count,
+                    values, [one.rank] * count, [one.attempt] * count, *more,
                 ]  # fmt: skip

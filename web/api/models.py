@@ -17,12 +17,13 @@ from tracker.actions.explain import explain
 from tracker.actions.read_values import MAX_NAME_CHARS, MAX_TEXT_CHARS, MAX_TIME_S
 from tracker.states import STATES
 from tracker.store import attempts, tables
+from tracker.store.exact import INT64
 from tracker.store.runs import Page
 
 _ISO_8601 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,6})?\d*)?(Z|[+-]\d\d:\d\d)?\Z", re.IGNORECASE)
 
 
-def _number(value: float) -> float | str:
+def _number(value: float) -> int | float | str:
     if math.isfinite(value):
         return value
     return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
@@ -36,6 +37,18 @@ def _a_number(value: Any) -> Any:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return value
     raise ValueError("it must be a number")
+
+
+def _a_figure(value: Any) -> Any:
+    """A number, as the spool's lines take them: a whole one of 64 bits stays exact, a greater one is rounded."""
+    number = _a_number(value)
+    try:
+        rounded = float(number)
+    except OverflowError:
+        rounded = math.inf
+    if not math.isfinite(rounded):
+        raise ValueError("it must be finite, or one of these words")
+    return number if isinstance(number, int) and number in INT64 else rounded
 
 
 def _a_moment(value: Any) -> datetime:
@@ -56,6 +69,12 @@ Number = Annotated[
     PlainSerializer(_number, return_type=float | str),
     WithJsonSchema({"anyOf": [{"type": "number"}, {"enum": _WORDS}]}, mode="serialization"),
 ]
+Exact = Annotated[
+    int | float,
+    PlainSerializer(_number, return_type=int | float | str),
+    WithJsonSchema({"anyOf": [{"type": "number"}, {"enum": _WORDS}]}, mode="serialization"),
+]
+"""A number that is written with all of its digits: a whole one that is no float64, too."""
 Time = Annotated[
     datetime,
     PlainSerializer(_utc, return_type=str),
@@ -70,7 +89,8 @@ LongText = Annotated[str, Field(pattern=r"^[^\x00]*$", max_length=MAX_TEXT_CHARS
 Count = Annotated[int, Field(ge=0, le=2**63 - 1), BeforeValidator(_a_number)]
 Step = Annotated[int, Field(ge=-(2**63), le=2**63 - 1), BeforeValidator(_a_number)]
 Figure = (
-    Annotated[float, Field(allow_inf_nan=False), BeforeValidator(_a_number)] | Literal["NaN", "Infinity", "-Infinity"]
+    Annotated[int | float, BeforeValidator(_a_figure), WithJsonSchema({"type": "number"})]
+    | Literal["NaN", "Infinity", "-Infinity"]
 )
 Past = Annotated[datetime, BeforeValidator(_a_moment), WithJsonSchema({"type": "string", "format": "date-time"})]
 """A moment since 1970, as ISO 8601; in UTC unless it names a zone."""
@@ -168,7 +188,8 @@ class Run(BaseModel):
 
     `reason` is Slurm's word; `explanation` says in plain words why it waits, or how it ended badly and what to change.
 
-    `parent_id` is the run of the job in which a script began this one beside it.
+    `parent_id` is the run of the job in which a script began this one beside it. `points_kept`: of the points that
+    `summary` counts `all` are kept, or retention `thinned` them to 1,000 a series, or `none` are left.
     """
 
     id: str
@@ -190,6 +211,7 @@ class Run(BaseModel):
     ended_at: Time | None
     exit_code: int | None
     signal: int | None
+    points_kept: str
     params: dict[str, str]
     tags: dict[str, str]
     summary: dict[str, Summary]

@@ -56,8 +56,12 @@ def add(ident: str) -> ResponseReturnValue:
     """Store points of a run."""
     read_query(NoQuery)
     asked = read_body(NewPoints)
-    told = [action.Point(one.metric, float(one.value), one.step, one.time) for one in asked.points]
+    told = [action.Point(one.metric, _figure(one.value), one.step, one.time) for one in asked.points]
     with db().write() as session:
         run = runs.get_locked(session, viewer(), ident)
         added = action.add_points(session, run, told, writer=asked.writer or "", offset=asked.offset, now=now())
     return answer(Stored.model_validate(added))
+
+
+def _figure(value: float | str) -> float:
+    return float(value) if isinstance(value, str) else value

@@ -12,9 +12,11 @@ from pydantic import BaseModel, Field, SerializerFunctionWrapHandler, model_seri
 from tracker.errors import BadInput
 from tracker.store import charts, runs
 from tracker.store.curves import Curve
+from tracker.store.exact import numbers
+from tracker.store.retention import ALL
 from web.api.described import described
 from web.api.exchange import answer, read_query
-from web.api.models import Asked, Key, Number
+from web.api.models import Asked, Exact, Key, Number
 from web.context import db, viewer
 
 series = Blueprint("series", __name__, url_prefix="/runs")
@@ -25,7 +27,10 @@ Place = Annotated[float, Field(allow_inf_nan=False, ge=-1e19, le=1e19)]
 
 
 class Wanted(Asked):
-    """Over what, how fine, and from where to where of the horizontal axis: steps, or seconds since 1970."""
+    """Over what, how fine, and from where to where of the horizontal axis: steps, or seconds since 1970.
+
+    Of too many points those stay that are extremes; or, with `thin=mean`, means are told, and the ranges around them.
+    """
 
     x: Literal["step", "time"] = "step"
     max_points: int = Field(1000, ge=2, le=charts.MOST_POINTS)
@@ -33,10 +38,11 @@ class Wanted(Asked):
     attempts: Literal["last", "all"] = "last"
     x_min: Place | None = None
     x_max: Place | None = None
+    thin: Literal["extremes", "mean"] = "extremes"
 
     def of_charts(self, max_points: int) -> charts.Asked:
         """The same for the store."""
-        return charts.Asked(self.x, max_points, self.rank, self.attempts, self.x_min, self.x_max)
+        return charts.Asked(self.x, max_points, self.rank, self.attempts, self.x_min, self.x_max, self.thin)
 
 
 class SeriesQuery(Wanted):
@@ -55,21 +61,22 @@ class _Drawn(BaseModel):
 
 
 def _columns(curve: Curve) -> dict[str, list[float]]:
-    columns = {"x": curve.x, "y": curve.y, "min": curve.low, "max": curve.high}
-    return {name: column.tolist() for name, column in columns.items() if column is not None}
+    columns = {"x": curve.x, "min": curve.low, "max": curve.high}
+    told = {name: column.tolist() for name, column in columns.items() if column is not None}
+    return {**told, "y": numbers(curve.y, curve.rests)}
 
 
 class Line(_Drawn):
     """One line of a chart: of a rank, or of a node's machine (`rank` is null), in an attempt.
 
-    Of a mean both are null, and it has `min` and `max`.
+    Of a mean over ranks both are null. Means have `min` and `max`.
     """
 
     rank: int | None
     attempt: int
     node: str | None
     x: list[float]
-    y: list[Number]
+    y: list[Exact]
     count: int
     min: list[Number] | None = None
     max: list[Number] | None = None
@@ -83,13 +90,14 @@ class Line(_Drawn):
 class Chart(_Drawn):
     """A series: `x` are steps, or seconds since 1970; of `count` points fewer are here if `downsampled`.
 
-    `hidden`: so many points of earlier attempts were taken back by later ones; `attempts=all` shows them. Only a mean
-    has `min` and `max`, over so many `ranks`. `lines` come with `rank=all`, `attempts=all` and from machines.
+    `hidden`: so many points of earlier attempts were taken back by later ones; `attempts=all` shows them. Means
+    have `min` and `max`: those of `thin=mean`, and those over so many `ranks`. `lines` come with `rank=all`,
+    `attempts=all` and from machines. `points_kept` comes if it is not `all`, see the run.
     """
 
     metric: str
     x: list[float]
-    y: list[Number]
+    y: list[Exact]
     count: int
     downsampled: bool
     hidden: int
@@ -98,6 +106,7 @@ class Chart(_Drawn):
     ranks: int | None = None
     lines: list[Line] | None = None
     lines_left_out: int | None = None
+    points_kept: str | None = None
 
     @classmethod
     def of(cls, metric: str, chart: charts.Chart) -> Chart:
@@ -105,7 +114,8 @@ class Chart(_Drawn):
         lines = None if chart.lines is None else [Line.of(line) for line in chart.lines]
         return cls(
             metric=metric, count=chart.count, downsampled=chart.downsampled, hidden=chart.hidden, ranks=chart.ranks,
-            lines=lines, lines_left_out=None if lines is None else chart.lines_left_out, **_columns(chart.curve),
+            lines=lines, lines_left_out=None if lines is None else chart.lines_left_out,
+            points_kept=None if chart.points_kept == ALL else chart.points_kept, **_columns(chart.curve),
         )  # fmt: skip
 
 
@@ -120,7 +130,7 @@ def get(ident: str) -> ResponseReturnValue:
     with db().read() as session:
         run_id = runs.id_of(session, viewer(), ident)
         found = charts.read(session, run_id, asked.metric, asked.of_charts(asked.max_points))
-        if as_columns and found.lines is None and found.ranks is None:
+        if as_columns and found.lines is None and found.curve.low is None:
             return _in_columns(asked.metric, found)
         if asked.max_points > MOST_AS_JSON:
             found = charts.read(session, run_id, asked.metric, asked.of_charts(MOST_AS_JSON))
@@ -128,10 +138,16 @@ def get(ident: str) -> ResponseReturnValue:
 
 
 def _in_columns(metric: str, chart: charts.Chart) -> Response:
-    """All of x, as int64 or as float64 when it is time, and after it all of y, as float64; each little-endian."""
-    x, y = chart.curve.x, chart.curve.y.astype("<f8", copy=False)
-    body = x.astype("<f8" if x.dtype.kind == "f" else "<i8", copy=False).tobytes() + y.tobytes()
-    response = Response(body, content_type=COLUMNS)
+    """All of x, as int64 or as float64 when it is time, and after it all of y, as float64; each little-endian.
+
+    Where y is not exact, what is to be added to it follows as int64, and `rests` says so.
+    """
+    x, rests = chart.curve.x, chart.curve.rests
+    columns = [x.astype("<f8" if x.dtype.kind == "f" else "<i8", copy=False), chart.curve.y.astype("<f8", copy=False)]
     facts = {"metric": metric, "count": chart.count, "downsampled": chart.downsampled, "hidden": chart.hidden}
+    if rests is not None and rests.any():
+        columns.append(rests.astype("<i8", copy=False))
+        facts["rests"] = True
+    response = Response(b"".join(one.tobytes() for one in columns), content_type=COLUMNS)
     response.headers["Tracker-Series"] = json.dumps(facts)
     return response

@@ -60,7 +60,7 @@ def _harmless(text: str | None) -> str:
 
 def _number(value: float | None) -> str:
     if value is None or math.isfinite(value):
-        return "" if value is None else repr(value)
+        return "" if value is None else repr(value)  # of a whole number that is no float64 all digits
     return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
 
 

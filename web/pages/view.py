@@ -44,12 +44,16 @@ class View:
         )
 
     def series(self, is_machine: bool) -> dict[str, Any]:
-        """What to ask the API for, beside the metric. Machines have no ranks, and time is their axis."""
+        """What to ask the API for, beside the metric. Machines have no ranks, and time is their axis.
+
+        A line that is alone is drawn as its mean within its range where it has more points than can be drawn.
+        """
         if is_machine:
             return {"x": "time", "max_points": _POINTS_OF_MANY}
         is_of_many = self.rank == "all" or self.attempts == "all"
         asked = {"x": self.x, "max_points": _POINTS_OF_MANY if is_of_many else _POINTS_OF_ONE}
         asked |= {"rank": self.rank} if self.rank else {}
+        asked |= {"thin": "mean"} if not is_of_many and self.rank != "mean" else {}
         return asked | ({"attempts": "all"} if self.attempts == "all" else {})
 
     def axes(self) -> list[Choice]:

@@ -7,6 +7,8 @@ const DOTS_UP_TO = 60;
 const COLOURS = 8;
 const PALE = "70"; // how opaque the points of an earlier attempt are,
 const SOFT = "2e"; // and the range around a mean: hexadecimal, after a colour
+const EDGE = "60"; // and of its edges
+const AROUND_ONE_S = 30; // how much of the time is shown on each side of a point that is alone
 const cursors = uPlot.sync("run");
 
 /** A chart's plot. `of` puts new points into the one that is there, unless it has to look different. When somebody zooms,
@@ -62,7 +64,7 @@ export class Drawing {
       height: HEIGHT,
       padding: [8, 12, 0, 0],
       legend: { show: false },
-      scales: { x: { time: this.overTime } },
+      scales: { x: { time: this.overTime, range: rangeOf } },
       focus: { alpha: 0.25 },
       cursor: {
         sync: { key: cursors.key, setSeries: false },
@@ -139,6 +141,13 @@ export class Drawing {
   }
 }
 
+/** What is in view: uPlot would show years around a moment that is alone. */
+function rangeOf(plot, min, max) {
+  const xs = plot.data[0];
+  const isAlone = plot.scales.x.time && xs.length > 0 && xs[0] === xs[xs.length - 1];
+  return isAlone ? [xs[0] - AROUND_ONE_S, xs[0] + AROUND_ONE_S] : [min, max];
+}
+
 /** What is drawn: each line with its name, its number among colours, and the first of its columns. */
 function linesOf(series) {
   const told = series.lines ?? [series];
@@ -150,9 +159,11 @@ function linesOf(series) {
   return told.map((line) => {
     const isEarlier = line.attempt < newest.get(whose(line));
     const isMean = series.ranks != null;
+    const hasRange = isMean || series.downsampled; // else the means of stretches are the points themselves
     const named = [isMean ? `mean of ${series.ranks} rank${series.ranks === 1 ? "" : "s"}` : nameOf(line), attempts > 1 && `attempt ${line.attempt}`];
     const made = {
-      x: line.x, y: line.y.map(numberOr), low: line.min?.map(numberOr), high: line.max?.map(numberOr), column, isEarlier,
+      x: line.x, y: line.y.map(numberOr), column, isEarlier,
+      ...(hasRange && { low: line.min?.map(numberOr), high: line.max?.map(numberOr) }),
       attempt: line.attempt, number: isMean || !series.lines ? 0 : line.rank ?? nodes.indexOf(line.node),
       name: series.lines || isMean ? named.filter(Boolean).join(", ") : "",
     };
@@ -181,7 +192,7 @@ function strokes(line, lines, colour) {
     dash: line.isEarlier ? [5, 4] : [],
     points: { show: lines <= COLOURS && line.x.length <= DOTS_UP_TO, size: 5, fill: plain },
   };
-  const edge = { stroke: "transparent", width: 0, points: { show: false } };
+  const edge = { stroke: plain + EDGE, width: 1, points: { show: false } }; // a spike is nearly all edge
   return line.low ? [shown, edge, edge] : [shown];
 }
 
