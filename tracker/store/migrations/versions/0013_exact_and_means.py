@@ -11,7 +11,7 @@ from tracker.store import batches
 from tracker.store.points import Points
 
 revision = "0013"
-down_revision = "0010"
+down_revision = "0015"
 branch_labels = None
 depends_on = None
 
