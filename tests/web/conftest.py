@@ -5,12 +5,16 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import signal
+import subprocess
+import sys
 import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,6 +23,8 @@ from playwright.sync_api import Browser, BrowserContext, Page
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.serving import make_server
 
+from tests.cli.test_server import free_ports
+from tests.conftest import wait_until
 from tracker.settings import Settings
 from tracker.store import tokens
 from tracker.store.database import Database
@@ -184,3 +190,25 @@ def listen() -> Iterator[Callable[..., Listening]]:
     yield begin
     for client in open_ones:
         client.close()
+
+
+@pytest.fixture
+def real_server(db: Database, tmp_path: Path) -> Iterator[tuple[Server, Path]]:
+    """`tracker server` with one process of two threads that feeds twelve streams, and its log."""
+    (port,), log = free_ports(1), tmp_path / "log"
+    settings = {"WEB_WORKERS": 1, "WEB_THREADS": 2, "STREAM_CLIENTS": 12, "PORT": port, "DATABASE": db.url}
+    environ = os.environ | {f"TRACKER_{name}": str(value) for name, value in settings.items()}
+    with log.open("wb") as out:
+        process = subprocess.Popen([sys.executable, "-m", "tracker", "server"], env=environ, stderr=out)
+    server = Server(f"http://127.0.0.1:{port}", db)
+
+    def answers() -> bool:
+        try:
+            return server.ask("/readyz").status == 200
+        except OSError:
+            return False
+
+    wait_until(answers, within_s=60)
+    yield server, log
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) == 0

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.cli.test_server import free_ports
+from tests.conftest import wait_until
 from web.stream import hub
 
 from .conftest import Listening, Person, Server
@@ -101,3 +105,46 @@ def test_a_hidden_page_rests_and_is_fresh_when_it_is_seen(server: Server, visit:
         page.evaluate(hide, False)
     expect(page.locator("#main")).to_contain_text("made meanwhile")
     expect(page.locator(NEWS)).to_be_attached()
+
+
+NGINX = """
+daemon off; user root; pid {folder}/nginx.pid; error_log {folder}/nginx.log; events {{}}
+http {{ access_log off; {places} server {{ listen 127.0.0.1:{port}; location /hpc/tracker/ {{
+    proxy_pass {server}; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_buffering on;
+    proxy_set_header Host $http_host; proxy_set_header SCRIPT_NAME /hpc/tracker;
+}} }} }}
+"""
+
+
+@pytest.fixture
+def behind_nginx(real_server: tuple[Server, Path], tmp_path: Path) -> Iterator[Server]:
+    """`tracker server` under a prefix behind an nginx that knows nothing of streams and would hold answers back."""
+    (port,), server = free_ports(1), real_server[0]
+    temporary = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    places = " ".join(f"{name}_temp_path {tmp_path}/{name};" for name in temporary)
+    told = NGINX.format(folder=tmp_path, places=places, port=port, server=server.url)
+    (tmp_path / "nginx.conf").write_text(told)
+    nginx = subprocess.Popen(["/usr/sbin/nginx", "-c", tmp_path / "nginx.conf", "-p", tmp_path])
+    proxied = Server(f"http://127.0.0.1:{port}/hpc/tracker", server.database)
+
+    def answers() -> bool:
+        try:
+            return proxied.ask("/readyz").status == 200
+        except OSError:
+            return False
+
+    wait_until(answers)
+    yield proxied
+    nginx.terminate()
+    nginx.wait()
+
+
+def test_news_come_through_a_proxy_that_buffers(behind_nginx: Server, visit: Visit) -> None:
+    run = new_run(behind_nginx)
+    page = visit(behind_nginx).open(f"/runs/{run['id']}")
+    expect(page.locator(NEWS)).to_be_attached()
+    log(behind_nginx, run["id"], 0.5, 0.25, 0.125)
+    expect(page.locator(".plot[data-points='3']")).to_be_attached()
+    send(behind_nginx, "PATCH", f"/runs/{run['id']}", {"state": "COMPLETED"})
+    expect(page.locator(".run-state")).to_contain_text("completed", ignore_case=True)
+    assert page.locator(NEWS).count() == 1

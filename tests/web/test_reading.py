@@ -83,6 +83,8 @@ def test_what_cannot_be_had_is_told_in_a_sentence(api: tracker.Api, server: Serv
         list(tracker.Api("http://127.0.0.1:1").runs())
     with pytest.raises(SetupProblem, match="No server is known"):
         tracker.Api()
+    with pytest.raises(SetupProblem, match="is no address of a server"):
+        tracker.Api("tracker.example.org:8265")
 
 
 def test_the_server_of_the_same_home_is_found(api: tracker.Api, server: Server) -> None:
@@ -118,6 +120,8 @@ def test_a_command_that_cannot_be_done_says_why_and_shows_no_traceback(command: 
     for words, told in (
         (("show", "dev:1"), "There is no run `dev:1`"),
         (("ls", "a ="), "At column 4: expected a value"),
+        (("ls", "name = x y"), "\n  name = x y\n           ^\n"),
+        (("ls", "--order", "nothing"), "\n  nothing\n  ^\n"),
     ):
         refused = command(*words)
         assert refused.returncode == 1

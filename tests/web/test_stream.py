@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import socket
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-
-import pytest
 
 from tests.conftest import wait_until
 from tracker.settings import Settings
@@ -102,34 +96,6 @@ def test_where_connections_cannot_be_kept_it_is_said(db: Database) -> None:
     answer = client.get("/api/v1/stream", headers={"Authorization": f"Bearer {secret}"})
     assert (answer.status_code, answer.json and answer.json["code"]) == (503, "unavailable")
     assert answer.headers["Retry-After"]
-
-
-def _free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
-
-
-@pytest.fixture
-def real_server(db: Database, tmp_path: Path) -> Iterator[tuple[Server, Path]]:
-    """`tracker server` with one process of two threads that feeds twelve streams, and its log."""
-    port, log = _free_port(), tmp_path / "log"
-    settings = {"WEB_WORKERS": 1, "WEB_THREADS": 2, "STREAM_CLIENTS": 12, "PORT": port, "DATABASE": db.url}
-    environ = os.environ | {f"TRACKER_{name}": str(value) for name, value in settings.items()}
-    with log.open("wb") as out:
-        process = subprocess.Popen([sys.executable, "-m", "tracker", "server"], env=environ, stderr=out)
-    server = Server(f"http://127.0.0.1:{port}", db)
-
-    def answers() -> bool:
-        try:
-            return server.ask("/readyz").status == 200
-        except OSError:
-            return False
-
-    wait_until(answers, within_s=60)
-    yield server, log
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=60) == 0
 
 
 def test_streams_take_no_thread_of_the_server_and_are_bounded(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 import time
 import unicodedata
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tracker.client.reading import Api, Run
+from tracker.errors import BadInput
 from tracker.states import FINAL_STATES, LIVE_STATES
 
 if TYPE_CHECKING:
@@ -43,7 +45,10 @@ def list_runs(
     tracker ls 'metrics.loss < 0.3 and params.lr = 0.01' --order metrics.loss
     tracker ls 'state in (FAILED, TIMEOUT) and started_at > "-7d"' --json
     """
-    runs = list(Api().runs(filter, order_by=order, experiment=experiment, user=user, limit=limit))
+    try:
+        runs = list(Api().runs(filter, order_by=order, experiment=experiment, user=user, limit=limit))
+    except BadInput as problem:
+        raise BadInput(f"{problem}{_pointed_at(str(problem), filter, order)}") from None
     if as_json:
         _print_json([run.facts for run in runs])
         return
@@ -65,7 +70,7 @@ def show(run: str, as_json: bool) -> None:
         return
     facts = {
         "run": found.id, "name": found.name, "experiment": found.experiment, "user": found.user, "job": _job(found),
-        "state": _state(found), "told by": found.state_source, "why": found.explanation,
+        "state": _state(found), "told by": found.state_source, "why": _why(found),
         "submitted": found.submitted_at, "started": found.started_at, "ended": found.ended_at, "time": _took(found),
         "exit code": found.exit_code, "signal": found.signal,
         "nodes": " ".join(sorted({node for one in found.attempts for node in one["nodes"]})),
@@ -130,8 +135,16 @@ def queue(user: str | None, as_json: bool) -> None:
     if not runs:
         click.echo("Nothing waits or runs.", err=True)
         return
-    rows = ([_state(run), _job(run), _name(run), run.user, _took(run), run.explanation or _last(run)] for run in runs)
+    rows = ([_state(run), _job(run), _name(run), run.user, _took(run), _why(run) or _last(run)] for run in runs)
     print_table(["state", "job", "name", "user", "time", ""], rows)
+
+
+def _pointed_at(problem: str, *given: str | None) -> str:
+    """The filter or the order that the sentence speaks of, with a caret at the column; nothing if that is not sure."""
+    said, told = [_plain(one) for one in given if one], re.match(r"At column (\d{1,5})\b", problem)
+    if told is None or len(said) != 1:
+        return ""
+    return f"\n  {said[0]}\n  {' ' * (int(told[1]) - 1)}^"
 
 
 def _overlap(shown: str, text: str) -> int:
@@ -156,6 +169,11 @@ def _state(run: Run) -> Text:
     from rich.text import Text
 
     return Text(run.state, _COLOURS.get(run.state, "red"))
+
+
+def _why(run: Run) -> str:
+    """Why it is in its state; older servers do not tell."""
+    return str(run.facts.get("explanation") or "")
 
 
 def _name(run: Run) -> str:

@@ -31,9 +31,11 @@ class Api:
         """Take the server's address and a token of `tracker token create`.
 
         What is not given comes from TRACKER_URL and TRACKER_TOKEN, else from the `tracker up` of the same TRACKER_HOME.
-        Raises SetupProblem when no server is known.
+        Raises SetupProblem when no server is known or its address is none.
         """
         self.url = (url or os.environ.get("TRACKER_URL") or _url_at_home()).rstrip("/")
+        if not self.url.startswith(("http://", "https://")):
+            raise SetupProblem(f"`{self.url[:200]}` is no address of a server: those begin with http:// or https://.")
         self._token = token or os.environ.get("TRACKER_TOKEN") or _token_at_home()
 
     def runs(
