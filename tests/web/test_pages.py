@@ -366,6 +366,7 @@ def test_under_a_prefix_pages_stay_fresh_and_charts_are_drawn(prefixed_server: S
 
 def test_who_is_logged_out_meanwhile_is_told(server: Server, visit: Visit) -> None:
     person = visit(server)
+    person.page.route("**/api/v1/stream", lambda _route: None)  # so that the page asks each second
     page = person.open("/")
     page.context.clear_cookies()
     expect(page.get_by_role("status")).to_contain_text("You are logged out.", timeout=10_000)
@@ -374,6 +375,7 @@ def test_who_is_logged_out_meanwhile_is_told(server: Server, visit: Visit) -> No
 
 def test_a_server_that_comes_back_is_found_again(server: Server, visit: Visit) -> None:
     person = visit(server)
+    person.page.route("**/api/v1/stream", lambda _route: None)
     page = person.open("/")
     page.route("**/*fragment=1", lambda route: route.abort())
     expect(page.locator("#connection")).to_contain_text("The server does not answer", timeout=10_000)

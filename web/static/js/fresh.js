@@ -7,7 +7,7 @@ import { showTimes } from "./times.js";
 
 const EVERY_MS = 1000;
 const SLOWEST_MS = 15000;
-const ANYWAY_MS = 30000; // though no news came
+const ANYWAY_MS = 15000; // though no news came
 const RESTS = 5;
 
 /** Starts to keep `part` fresh. After each change it gets the event `fresh`. A link with `data-turn` turns the same
