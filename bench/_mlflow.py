@@ -1,18 +1,64 @@
-"""MLflow's log-batch over HTTP, as its client calls it: 1,000 metrics a request, which is the most it takes."""
+"""MLflow's server beside ours: log-batch as its client calls it, with at most 1,000 metrics a request, and charts."""
 
 from __future__ import annotations
 
 import http.client
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import psycopg2
+
 from bench._agents import in_processes
+from bench._peers import mlflow_server, peers_python
+from bench._servers import new_database
+from lab.place import LabError
 
 METRICS_A_REQUEST = 1_000
 REQUESTS = 10
+
+
+@contextmanager
+def beside(folder: Path, database: str) -> Iterator[tuple[str, int]]:
+    """MLflow's server on the PostgreSQL of this database: its address and its process. Raises LabError."""
+    try:
+        python = peers_python()
+    except LabError as problem:
+        raise LabError(f"{problem}; --no-peers measures without MLflow") from None
+    store = new_database(database.rpartition("/")[0], "mlflow").replace("postgresql://", "postgresql+psycopg2://")
+    with mlflow_server(python, folder / "mlflow", store) as server:
+        yield server
+
+
+def filled_runs(url: str, database: str, runs: int, points: int) -> list[str]:
+    """Runs with so many points of `loss` each, put where its server reads them: logging them would take minutes."""
+    http_client = http.client.HTTPConnection(urlsplit(url).netloc, timeout=120)
+    begun = {"experiment_id": "0", "start_time": round(time.time() * 1000)}
+    ids = [_call(http_client, "runs/create", begun)["run"]["info"]["run_id"] for _ in range(runs)]
+    connection = psycopg2.connect(f"{database.rpartition('/')[0]}/mlflow")
+    with connection, connection.cursor() as cursor:
+        for run_id in ids:
+            cursor.execute(_FILL, (run_id, points))
+        cursor.execute("ANALYZE metrics")
+    connection.close()
+    return ids
+
+
+_FILL = """
+INSERT INTO metrics (key, value, timestamp, run_uuid, step, is_nan)
+SELECT 'loss', 2.3 * exp(-step / 300000.0) + 0.12 + 0.06 * random(), 1780000000000 + step * 20, %s, step, false
+FROM generate_series(0, %s - 1) AS step
+"""
+
+
+def chart_path(ids: list[str], points: int) -> str:
+    """Where its pages get a chart of these runs."""
+    told = "&".join(f"run_ids={one}" for one in ids)
+    return f"/ajax-api/2.0/mlflow/metrics/get-history-bulk-interval?metric_key=loss&max_results={points}&{told}"
 
 
 def log_batches(url: str, processes: int, metrics: int) -> tuple[int, float]:

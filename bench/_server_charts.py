@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import http.client
 import json
+import subprocess
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import numpy as np
 from sqlalchemy import text
 
 import tracker
 from bench._figures import Row, Table, median, progress
+from bench._mlflow import beside, chart_path, filled_runs
+from bench._peers import NO_NETWORK, peers_python
 from bench._servers import Server, each_kind, family_cpu_s, place, tracker_server
 from tests.web.samples import add_run
 from tracker.store import batches, compaction
@@ -24,30 +29,34 @@ if TYPE_CHECKING:
     from bench.server import Asked
 
 SIZES = (100_000, 1_000_000, 10_000_000)
-MANY_RUNS, MANY_TO = 10, 320
+MANY, MANY_POINTS, MANY_TO = (1, 10, 100), 100_000, 320
+PEERS_ASKS = 5  # a second or two each
 BATCHES_OF = 5_000
 T0_US = 1_780_000_000_000_000
 
 
 def measure(asked: Asked) -> list[Table]:
     """Three tables: charts, all points read back, bytes a point."""
-    sizes = SIZES[:2] if asked.quick else SIZES
+    sizes, many = (SIZES[:2], MANY[:2]) if asked.quick else (SIZES, MANY)
     requests = 10 if asked.quick else 60
     charts, raw, kept = list[Row](), list[Row](), list[Row]()
     with place() as folder, each_kind(folder, asked.kinds) as databases:
         for kind, url in databases.items():
-            runs = _filled(kind, url, sizes, kept)
+            runs, together = _filled(kind, url, sizes, many[-1], kept)
             with tracker_server(folder / kind, url) as server:
                 for size in sizes:
                     progress(f"  {kind}: charts of {size:,} points")
-                    run_id = runs[size][0]
-                    path = f"/api/v1/runs/{run_id}/series?metric=loss&max_points=1000"
-                    charts.append(_asked(f"{kind}, {size:,} points to 1,000", server, requests, "GET", path))
-                    raw.append(_read_back(f"{kind}, {size:,} points", server, run_id, 5))
-                for size in (size // MANY_RUNS for size in sizes):
-                    body = {"runs": runs[size][-MANY_RUNS:], "metrics": ["loss"], "max_points": MANY_TO}
-                    name = f"{kind}, {MANY_RUNS} x {size:,} points to {MANY_TO} each"
-                    charts.append(_asked(name, server, requests, "POST", "/api/v1/series", body))
+                    path = f"/api/v1/runs/{runs[size]}/series?metric=loss&max_points=1000"
+                    name = f"{kind}, {size:,} points to 1,000"
+                    charts.append(_asked(name, server, requests, path))
+                    charts.append(_asked(f"{name} means with ranges", server, requests, f"{path}&thin=mean"))
+                    raw.append(_read_back(f"{kind}, {size:,} points", server, runs[size], 5))
+                for count in many:
+                    body = {"runs": together[:count], "metrics": ["loss"], "max_points": MANY_TO}
+                    name = f"{kind}, {count} x {MANY_POINTS:,} points to {MANY_TO} each"
+                    charts.append(_asked(name, server, requests, "/api/v1/series", body))
+            if kind == "postgresql" and asked.peers:
+                charts += [*_mlflow(folder, url), _trackio(folder)]
     return [
         Table(f"Charts through HTTP, {requests} requests each on a kept connection", charts),
         Table("All points of a series through `tracker.Api().run(id).series(...).to_numpy()`, median of 5", raw),
@@ -55,21 +64,51 @@ def measure(asked: Asked) -> list[Table]:
     ]  # fmt: skip
 
 
-def _filled(kind: str, url: str, sizes: Sequence[int], kept: list[Row]) -> dict[int, list[str]]:
-    """Fill an empty database; the ids of the runs by the number of their points, and rows of what was kept."""
-    db, runs = Database(url), dict[int, list[str]]()
+def _filled(
+    kind: str, url: str, sizes: Sequence[int], many: int, kept: list[Row]
+) -> tuple[dict[int, str], list[str]]:  # fmt: skip
+    """Fill an empty database; a run of each size, the runs for one request, and rows of what was kept."""
+    db, runs = Database(url), dict[int, str]()
     db.upgrade()
     for size in sizes:
         progress(f"  {kind}: filled with series of {size:,} points")
-        for _ in range(MANY_RUNS):
-            run_id, _ = _fill(kind, db, size // MANY_RUNS)
-            runs.setdefault(size // MANY_RUNS, []).append(run_id)
         for precision in ("float32", "float64"):
-            run_id, row = _fill(kind, db, size, precision)
+            runs[size], row = _fill(kind, db, size, precision)
             kept.append(row)
-        runs[size] = [run_id]
+    progress(f"  {kind}: filled with {many} runs of {MANY_POINTS:,} points")
+    together = [_fill(kind, db, MANY_POINTS)[0] for _ in range(many)]
     db.close()
-    return runs
+    return runs, together
+
+
+def _mlflow(folder: Path, database: str) -> list[Row]:
+    """The same charts of MLflow on the same PostgreSQL; of each run it answers so many points at the same steps."""
+    with beside(folder, database) as (url, pid):
+        rows = []
+        for count, points, most in ((1, SIZES[1], 1_000), (MANY[1], MANY_POINTS, MANY_TO)):
+            progress(f"  MLflow: {count} x {points:,} points")
+            server = Server(urlsplit(url).port or 80, url, database, "", "", pid)
+            path = chart_path(filled_runs(url, database, count, points), most)
+            rows.append(_asked(f"MLflow, {count} x {points:,} points to {most:,}", server, PEERS_ASKS, path))
+        return rows
+
+
+def _trackio(folder: Path) -> Row:
+    """The same chart of trackio, on SQLite and in its own process: no HTTP is counted."""
+    progress(f"  trackio: {SIZES[1]:,} points")
+    (folder / "trackio").mkdir()
+    environ = {**NO_NETWORK, "PATH": "/usr/bin:/bin", "HOME": str(folder), "TRACKIO_DIR": str(folder / "trackio")}
+    script = str(Path(__file__).with_name("_trackio_chart.py"))
+    command = [str(peers_python()), script, str(SIZES[1]), "1000", str(PEERS_ASKS)]
+    told = json.loads(subprocess.check_output(command, env=environ, text=True).splitlines()[-1])
+    return {
+        "": f"trackio, {SIZES[1]:,} points to 1,000, without HTTP", **_times(told["took_s"]),
+        "CPU of the server a request, ms": told["cpu_s"] * 1e3, "answer, KB": told["answer_bytes"] / 1e3,
+    }  # fmt: skip
+
+
+def _times(took_s: Sequence[float]) -> Row:
+    return {"p50, ms": median(took_s) * 1e3, "p95, ms": float(np.percentile(took_s, 95)) * 1e3}
 
 
 def _points(count: int, first: int, seed: int, kind: str) -> Points:
@@ -115,26 +154,24 @@ def _kept(session: Session, run_id: str) -> tuple[int, int]:
     return int(size_bytes), int(rows)
 
 
-def _asked(
-    name: str, server: Server, requests: int, method: str, path: str, body: dict[str, Any] | None = None
-) -> Row:  # fmt: skip
+def _asked(name: str, server: Server, requests: int, path: str, body: dict[str, Any] | None = None) -> Row:
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)
     headers = {"Authorization": f"Bearer {server.admin}", "Content-Type": "application/json"}
     sent = None if body is None else json.dumps(body)
 
     def ask() -> int:
-        connection.request(method, path, sent, headers)
+        connection.request("GET" if sent is None else "POST", path, sent, headers)
         answer = connection.getresponse()
         raw = answer.read()
         assert answer.status == 200, raw[:500]
         return len(raw)
 
-    size_bytes = max(ask() for _ in range(5))
+    size_bytes = max(ask() for _ in range(3))
     cpu_s, took_s = family_cpu_s(server.pid), [_timed(ask) for _ in range(requests)]
     cpu_s = family_cpu_s(server.pid) - cpu_s
     connection.close()
     return {
-        "": name, "p50, ms": median(took_s) * 1e3, "p95, ms": float(np.percentile(took_s, 95)) * 1e3,
+        "": name, **_times(took_s),
         "CPU of the server a request, ms": cpu_s / requests * 1e3, "answer, KB": size_bytes / 1e3,
     }  # fmt: skip
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,10 +11,8 @@ import numpy as np
 
 from bench._agents import Agent, Swarm, in_processes, lines_of, local_folder
 from bench._figures import Row, Table, median, progress
-from bench._mlflow import log_batches
-from bench._peers import mlflow_server, peers_python
-from bench._servers import Server, each_kind, family_cpu_s, new_database, place, tracker_server
-from lab.place import LabError
+from bench._mlflow import beside, log_batches
+from bench._servers import Server, each_kind, family_cpu_s, place, tracker_server
 
 if TYPE_CHECKING:
     from bench.server import Asked
@@ -92,7 +89,7 @@ def _rates(name: str, points: int, found: list[float], used: list[float]) -> Row
 
 def _mlflow(folder: Path, database: str, rounds: int) -> Row:
     """MLflow's log-batch on the same PostgreSQL."""
-    with _mlflow_server(folder, database) as (url, pid):
+    with beside(folder, database) as (url, pid):
         found, used, points = [], [], 0
         for _ in range(rounds):
             before_s = family_cpu_s(pid)
@@ -100,17 +97,6 @@ def _mlflow(folder: Path, database: str, rounds: int) -> Row:
             found.append(points / took_s)
             used.append((family_cpu_s(pid) - before_s) * 1e6 / points)
     return _told(_rates("MLflow, postgresql", points, found, used))
-
-
-@contextmanager
-def _mlflow_server(folder: Path, database: str) -> Iterator[tuple[str, int]]:
-    try:
-        python = peers_python()
-    except LabError as problem:
-        raise LabError(f"{problem}; --no-peers measures without MLflow") from None
-    store = new_database(database.rpartition("/")[0], "mlflow").replace("postgresql://", "postgresql+psycopg2://")
-    with mlflow_server(python, folder / "mlflow", store) as server:
-        yield server
 
 
 def _nodes(kind: str, server: Server, nodes: int, duration_s: float) -> Row:

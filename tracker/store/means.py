@@ -47,8 +47,8 @@ class Means:
     @classmethod
     def joined(cls, pieces: Sequence[Means]) -> Means:
         """Put pieces one after the other."""
-        if not pieces:
-            return cls.of(Points.of([], [], []))
+        if len(pieces) < 2:
+            return pieces[0] if pieces else cls.of(Points.of([], [], []))
         return cls(*(np.concatenate([getattr(one, name) for one in pieces]) for name in _NAMES))
 
     def __len__(self) -> int:
