@@ -7,7 +7,7 @@ import time
 from datetime import datetime, timezone
 from typing import Any
 
-from tracker.actions.ingest import ingest
+from tracker.actions.ingest import Door
 from tracker.events import encode_request
 from tracker.store.database import Database
 from tracker.store.identity import Identity
@@ -22,6 +22,7 @@ class Agent:
     def __init__(
         self, db: Database, node: str = "n1", cluster: str | None = "dev", skew_s: float = 0, shared: bool = False
     ) -> None:
+        self.door = Door(db, log_tail_bytes=1000)
         self.db, self.node, self.cluster, self.skew_s, self.shared = db, node, cluster, skew_s, shared
 
     def send(
@@ -36,7 +37,7 @@ class Agent:
             "parts": [{**part, "length": len(blob)} for part, blob in parts],
         }
         body = encode_request(manifest, [blob for _, blob in parts])
-        return ingest(self.db, NODE, body, datetime.now(timezone.utc), log_tail_bytes=1000)
+        return self.door.take(NODE, body, datetime.now(timezone.utc))
 
 
 def hook(kind: str, job_id: int, *, at: float, pid: int = 1, **variables: Any) -> tuple[dict[str, Any], bytes]:

@@ -9,6 +9,7 @@ import pytest
 
 from tests.agent_side import ADMIN, Agent, hook, lines
 from tracker.store import charts, clocks, params, runs
+from tracker.store.clocks import Measured
 from tracker.store.database import Database
 from tracker.store.tables import Run
 
@@ -90,7 +91,9 @@ def test_a_slow_request_is_no_wrong_clock_and_a_lasting_difference_is(db: Databa
 
     def measure(skew_s: float, at_s: float) -> float:
         with db.write() as session:
-            return clocks.behind(session, "dev", "n1", skew_s * second, now + at_s * second).total_seconds()
+            (skew,) = clocks.behind(session, [Measured("dev", "n1", skew_s * second, now + at_s * second)])
+            assert skew is not None
+            return skew.total_seconds()
 
     assert [measure(0.1, 0), measure(30, 5), measure(0.1, 6)] == [0, 0, 0]
     assert [measure(30, 20), measure(30, 50), measure(30, 67)] == [0, 0, 30]

@@ -23,6 +23,12 @@ from tracker.store.database import Database
 from tracker.store.tables import Batch, Segment
 
 JOB = "dev.12"
+TURN_OF = batches.turn_of
+
+
+@pytest.fixture(autouse=True)
+def each_in_the_same_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "turn_of", lambda _run_id, _writer: 0)
 
 
 def send(db: Database, requests: int, writer: str = "a", first: int = 0, each: int = 3) -> None:
@@ -56,6 +62,11 @@ def test_batches_become_segments_when_they_are_many(db: Database) -> None:
     after = told(db)
     assert (after[0][: len(before[0][0])], after[1][: len(before[0][0])]) == before[0]
     assert compact_due(db) == 0
+
+
+def test_writers_that_began_at_once_are_not_due_at_once() -> None:
+    turns = {TURN_OF(f"run {run}", f"w{node}") for run in range(8) for node in range(100)}
+    assert turns == set(range(batches.MANY))
 
 
 def test_what_a_quiet_run_left_is_compacted_too(db: Database) -> None:

@@ -7,7 +7,6 @@ import time
 from datetime import datetime, timezone
 
 from tests.agent_side import NODE, Agent, hook, lines
-from tracker.actions.ingest import ingest
 from tracker.store import attempts, experiments, runs
 from tracker.store.database import Database
 from tracker.store.tables import Gpu
@@ -30,7 +29,7 @@ def named(*told: object, at: float) -> dict[str, object]:
 
 def asked(agent: Agent, *folders: object) -> dict[str, list[int]]:
     manifest = {"version": 1, "agent": {"node": agent.node, "cluster": "dev"}, "gpus_of": folders, "parts": []}
-    answer = ingest(agent.db, NODE, json.dumps(manifest).encode() + b"\n", datetime.now(timezone.utc), 1000)
+    answer = agent.door.take(NODE, json.dumps(manifest).encode() + b"\n", datetime.now(timezone.utc))
     found: dict[str, list[int]] = answer["gpus"]
     return found
 

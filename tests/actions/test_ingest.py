@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import event, func, select
 
 from tests.agent_side import ADMIN, NODE, Agent, hook, lines, points
-from tracker.actions.ingest import ingest
+from tracker.actions.ingest import Door
 from tracker.errors import BadManifest, Forbidden, NotFound
 from tracker.events import MAX_LINE_BYTES
 from tracker.store import charts, logs, params, runs, series, summaries
@@ -233,7 +233,7 @@ def test_the_end_of_the_output_is_followed_and_kept(db: Database) -> None:
 )
 def test_a_request_that_is_not_understood_is_refused(db: Database, body: bytes) -> None:
     with pytest.raises(BadManifest):
-        ingest(db, NODE, body, datetime.now(timezone.utc), 1000)
+        Door(db, 1000).take(NODE, body, datetime.now(timezone.utc))
 
 
 def test_a_bad_part_is_answered_and_the_others_stand(db: Database) -> None:
@@ -247,7 +247,7 @@ def test_a_bad_part_is_answered_and_the_others_stand(db: Database) -> None:
 
 def test_who_may_only_read_cannot_deliver(db: Database) -> None:
     with pytest.raises(Forbidden):
-        ingest(db, Identity("bob", "user"), b"", datetime.now(timezone.utc), 1000)
+        Door(db, 1000).take(Identity("bob", "user"), b"", datetime.now(timezone.utc))
 
 
 def test_a_user_sees_only_what_is_theirs(db: Database) -> None:
@@ -329,11 +329,11 @@ def test_a_request_of_many_files_costs_as_many_statements_as_one_of_few(db: Data
             *(lines(folder, *told, offset=offset and held[folder]) for folder in folders), present=tuple(folders)
         )
         held.update(zip(folders, (part["offset"] for part in answer["parts"]), strict=True))
-        return len(said)
+        return len([one for one in said if not one.startswith(("BEGIN", "NOTIFY"))])
 
     held: dict[str, int] = {}
     statements(60, 0)
-    assert statements(60, 3) == statements(2, 6) <= 18
+    assert statements(60, 3) == statements(2, 6) <= 9 + (not db.is_postgresql)  # and one to tell of it, now and then
 
 
 def test_many_metrics_cost_few_statements(db: Database) -> None:

@@ -263,8 +263,8 @@ def test_the_cluster_shows_who_holds_which_gpu(server: Server, visit: Visit) -> 
 def test_a_wrong_clock_is_told_at_its_node(server: Server, visit: Visit) -> None:
     with server.database.write() as session:
         samples.add_cluster(session)
-        clocks.behind(session, "dev", "n1", timedelta(seconds=312), samples.moment())
-        clocks.behind(session, "dev", "n2", timedelta(seconds=-5), samples.moment())
+        wrong = {"n1": timedelta(seconds=312), "n2": timedelta(seconds=-5)}
+        clocks.behind(session, [clocks.Measured("dev", node, late, samples.moment()) for node, late in wrong.items()])
     page = visit(server).open("/cluster")
     expect(page.locator(".node").nth(0)).to_contain_text("312 s behind; the times it tells are corrected")
     expect(page.locator(".node").nth(1)).to_contain_text("5 s ahead")

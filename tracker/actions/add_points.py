@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from tracker.actions.read_points import MAX_STEP
 from tracker.errors import BadInput, Conflict
-from tracker.store import runs, series, silence, summaries, writers
+from tracker.store import heard, series, silence, summaries, writers
 from tracker.store.database import Session
 from tracker.store.points import Points
 from tracker.store.tables import Run, Writer
@@ -79,7 +79,7 @@ def _store(session: Session, run: Run, writer: Writer, points: Sequence[Point], 
     too_many = series.append(session, writer, told)
     if too_many:
         raise BadInput(f"A run has at most {summaries.MOST_METRICS} metrics; `{too_many[0][:80]}` is one too many.")
-    runs.changes(run, updated_at=now)
+    heard.stamp(run, now)
 
 
 def _next_step(writer: Writer, column: Column) -> int:

@@ -9,7 +9,7 @@ from tracker.actions import comments
 from tracker.actions.join_tasks import ArrayTask, join_tasks
 from tracker.slurm.records import QueuedJob
 from tracker.states import FINAL_STATES
-from tracker.store import attempts, experiments, logs, runs
+from tracker.store import attempts, experiments, known_runs, logs, runs
 from tracker.store.database import Session
 from tracker.store.tables import Attempt, Run
 
@@ -19,7 +19,7 @@ _SAME = timedelta(seconds=1)
 def apply_queue(session: Session, cluster: str, jobs: Sequence[QueuedJob], now: datetime) -> None:
     """Bring the runs of these jobs to what the controller says."""
     jobs = [job for job in jobs if not job.het_job_id or job.het_job_id == job.job_id]  # a het job is its leader
-    runs.reserve(session, {(cluster, job.job_id) for job in jobs if job.job_id})
+    known_runs.reserve(session, {(cluster, job.job_id) for job in jobs if job.job_id})
     join_tasks(session, cluster, map(_task, filter(_is_task, jobs)))
     known = _Known(
         runs.of_cluster(

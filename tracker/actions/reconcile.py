@@ -11,7 +11,7 @@ from tracker.actions.join_tasks import ArrayTask
 from tracker.slurm.accounting import chains
 from tracker.slurm.records import Record
 from tracker.states import SLURM_FINAL_STATES
-from tracker.store import attempts, experiments, runs
+from tracker.store import attempts, experiments, known_runs, runs
 from tracker.store.database import Session
 from tracker.store.tables import Run
 
@@ -64,7 +64,7 @@ def register_ended(session: Session, cluster: str, records: Sequence[Record], no
     """
     ended = [one for one in chains(records) if one[-1].state in SLURM_FINAL_STATES and not one[-1].requeued]
     ended = [chain for chain in ended if chain[0].het_job_id in (None, chain[0].job_id)]  # a het job is its leader
-    runs.reserve(session, {(cluster, chain[0].job_id) for chain in ended})
+    known_runs.reserve(session, {(cluster, chain[0].job_id) for chain in ended})
     array_ids = {chain[0].array_job_id for chain in ended if chain[0].array_job_id is not None}
     known: dict[Key, list[Run]] = {}
     for run in runs.of_cluster(session, cluster, {chain[0].job_id for chain in ended}, array_ids):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TypeGuard
@@ -16,10 +16,10 @@ from tracker.actions.store_things import store_things
 from tracker.errors import BadInput
 from tracker.events import JobFolder, run_of_writer
 from tracker.states import LOST
-from tracker.store import experiments, params, results, runs, series, silence, summaries, writers
+from tracker.store import experiments, known_runs, params, results, runs, series, silence, summaries, writers
 from tracker.store.batches import Brought
 from tracker.store.database import Session
-from tracker.store.runs import KnownRun
+from tracker.store.known_runs import KnownRun
 from tracker.store.tables import Run
 from tracker.store.writers import HeldWriter
 
@@ -28,7 +28,10 @@ MOST_NOTES = 20
 
 @dataclass(frozen=True)
 class Sent:
-    """Lines of a writer's file from `offset_bytes` to `end_bytes`, read. `user` owns the folder."""
+    """Lines of a writer's file from `offset_bytes` to `end_bytes`, read. `user` owns the folder.
+
+    They arrived at `now`; their times are by a clock that is `skew` behind ours.
+    """
 
     folder: JobFolder
     writer: str
@@ -36,16 +39,17 @@ class Sent:
     end_bytes: int
     said: Lines
     user: str | None
+    now: datetime
+    skew: timedelta = timedelta(0)
 
 
 @dataclass
 class _Intake:
-    """What storing the lines of one request comes to. `skew`: how far the clock of their times is behind ours."""
+    """What storing the lines of some requests comes to."""
 
     session: Session
-    now: datetime
-    skew: timedelta
-    runs: list[KnownRun] = field(default_factory=list)
+    runs: known_runs.Index
+    fresh: list[KnownRun] = field(default_factory=list)
     rows: dict[str, Run] = field(default_factory=dict)
     writers: dict[tuple[str, str], HeldWriter] = field(default_factory=dict)
     changed: dict[tuple[str, str], HeldWriter] = field(default_factory=dict)
@@ -53,16 +57,19 @@ class _Intake:
     notes: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
-def store_lines(session: Session, sent: Sequence[Sent], *, now: datetime, skew: timedelta) -> list[int | BadInput]:
+def store_lines(
+    session: Session, sent: Sequence[Sent], known: Sequence[KnownRun] | None = None
+) -> list[int | BadInput]:
     """Store lines of any number of writers; answer for each the offset that is held afterwards, or why it cannot be.
 
-    Their times are by a clock that is `skew` behind ours. The caller has reserved their runs.
+    The caller has reserved their runs, and gives what it got for that if nothing was changed since.
 
     Lines that do not begin where the stored ones end are not taken: the sender goes on from the answer.
     """
     if not sent:
         return []
-    store = _Intake(session, now, skew)
+    there = known_runs.known(session, *runs_of(sent)) if known is None else known
+    store = _Intake(session, known_runs.Index(there))
     owners = _runs(store, sent)
     keys = {(run.id, one.writer) for run, one in zip(owners, sent, strict=True) if isinstance(run, KnownRun)}
     store.writers = writers.held(session, keys)
@@ -71,22 +78,36 @@ def store_lines(session: Session, sent: Sequence[Sent], *, now: datetime, skew: 
     answers = [
         _store(store, run, one) if isinstance(run, KnownRun) else run for run, one in zip(owners, sent, strict=True)
     ]
-    _write(store)
+    _write(store, sent)
     return answers
 
 
-def _write(store: _Intake) -> None:
+def runs_of(sent: Iterable[Sent]) -> tuple[set[tuple[str, int]], set[str]]:
+    """The Slurm jobs (cluster, job id) and the ids of runs that files are of."""
+    jobs, ids = set[tuple[str, int]](), set[str]()
+    for one in sent:
+        folder = one.folder
+        if folder.run_id:
+            ids.add(_id(folder.run_id))
+        elif folder.cluster and folder.job_id:
+            jobs.add((folder.cluster, folder.job_id))
+        if beside := run_of_writer(one.writer):
+            ids.add(_id(beside))
+    return jobs, ids
+
+
+def _write(store: _Intake, sent: Sequence[Sent]) -> None:
     session = store.session
-    writers.keep(session, [*store.changed.values()])
+    writers.keep(session, [*store.changed.values()], max(one.now for one in sent))
     for run_id, metrics in series.put(session, store.brought).items():
         for metric in metrics[:MOST_NOTES]:
             store.notes[run_id][metric] = f"the run has {summaries.MOST_METRICS} metrics already"
     for run_id, notes in store.notes.items():
         params.add_notes(session, run_id, notes)
     session.flush()
-    results.forget(session, [run.id for run in store.runs if run.id in store.notes and not run.results_due])
-    runs.touch(session, [*store.notes], store.now)
-    if lost := [run.id for run in store.runs if run.state == LOST and run.id in store.notes]:
+    known = store.runs.of_ids
+    results.forget(session, [run_id for run_id in store.notes if not known[run_id].results_due])
+    if lost := [run_id for run_id in store.notes if known[run_id].state == LOST]:
         silence.all_heard(session, lost)
 
 
@@ -96,55 +117,50 @@ def _is_told_more(run: KnownRun | BadInput, sent: Sent) -> TypeGuard[KnownRun]:
 
 def _runs(store: _Intake, sent: Sequence[Sent]) -> list[KnownRun | BadInput]:
     """The run of each writer; made where there is none. Or why it may not be written to."""
-    folders = [one.folder for one in sent]
-    jobs = {(folder.cluster, folder.job_id) for folder in folders if folder.cluster and folder.job_id}
-    ids = {_id(folder.run_id) for folder in folders if folder.run_id}
-    ids |= {_id(beside) for one in sent if (beside := run_of_writer(one.writer))}
-    store.runs = runs.known(store.session, jobs, ids)
-    known = len(store.runs)
     found = [_run(store, one) for one in sent]
-    runs.register(store.session, store.runs[known:])
+    known_runs.register(store.session, store.fresh)
     return found
 
 
 def _run(store: _Intake, sent: Sent) -> KnownRun | BadInput:
     folder, user = sent.folder, sent.user
-    run = _of_folder(store, folder) or _made(store, folder, user)
+    run = _of_folder(store, sent) or _made(store, sent)
     if user and run.user and user != run.user:
         return BadInput(f"The folder {folder.name} belongs to {user}, its run to another user.")
     beside = run_of_writer(sent.writer)
-    return _beside(store, run, _id(beside)) if beside else run
+    return _beside(store, run, _id(beside), sent.now) if beside else run
 
 
-def _of_folder(store: _Intake, folder: JobFolder) -> KnownRun | None:
+def _of_folder(store: _Intake, sent: Sent) -> KnownRun | None:
+    folder = sent.folder
     if folder.run_id:
-        return _with_id(store, _id(folder.run_id))
+        return store.runs.of_ids.get(_id(folder.run_id))
     assert folder.cluster is not None and folder.job_id is not None
-    return runs.of_job_at(store.runs, folder.cluster, folder.job_id, store.now)
+    return store.runs.of_job(folder.cluster, folder.job_id, sent.now)
 
 
-def _with_id(store: _Intake, run_id: str) -> KnownRun | None:
-    return next((run for run in store.runs if run.id == run_id), None)
-
-
-def _made(store: _Intake, folder: JobFolder, user: str | None) -> KnownRun:
-    experiment = experiments.named(store.session, experiments.DEFAULT, store.now)
+def _made(store: _Intake, sent: Sent) -> KnownRun:
+    folder, now = sent.folder, sent.now
+    experiment = experiments.named(store.session, experiments.DEFAULT, now)
     run_id = _id(folder.run_id) if folder.run_id else str(uuid.uuid4())
-    run = KnownRun(
-        run_id, folder.cluster, folder.job_id, None, experiment.id, user, 0, None, store.now, False, "RUNNING"
+    return _fresh(
+        store,
+        KnownRun(run_id, folder.cluster, folder.job_id, None, experiment.id, sent.user, 0, None, now, False, "RUNNING"),
     )
-    store.runs.append(run)
+
+
+def _fresh(store: _Intake, run: KnownRun) -> KnownRun:
+    store.runs.add(run)
+    store.fresh.append(run)
     return run
 
 
-def _beside(store: _Intake, parent: KnownRun, run_id: str) -> KnownRun | BadInput:
+def _beside(store: _Intake, parent: KnownRun, run_id: str, now: datetime) -> KnownRun | BadInput:
     """The run that a script of the parent's job began beside it; made if there is none."""
-    run = _with_id(store, run_id)
-    if run is None:
-        run = KnownRun(
-            run_id, None, None, parent.id, parent.experiment_id, parent.user, 0, None, store.now, False, "RUNNING"
-        )
-        store.runs.append(run)
+    run = store.runs.of_ids.get(run_id) or _fresh(
+        store,
+        KnownRun(run_id, None, None, parent.id, parent.experiment_id, parent.user, 0, None, now, False, "RUNNING"),
+    )
     if run.parent_id != parent.id:
         return BadInput(f"The run {run_id} was not begun in this folder's job.")
     return run
@@ -159,10 +175,10 @@ def _store(store: _Intake, run: KnownRun, sent: Sent) -> int:
     if sent.offset_bytes != writer.offset_bytes or sent.end_bytes == sent.offset_bytes:
         return writer.offset_bytes
     notes = store.notes.setdefault(run.id, {})
-    if settle(writer, store.skew) and store.skew:
-        notes.update(note(writer.node or "a node", store.skew))
-    start = _place(store, run, writer, said)
-    now_s = store.now.timestamp()
+    if settle(writer, sent.skew) and sent.skew:
+        notes.update(note(writer.node or "a node", sent.skew))
+    start = _place(store, run, writer, said, sent.now)
+    now_s = sent.now.timestamp()
     correct(said, writer.clock_skew_us, now_s)
     notes.update({**said.notes, **said.points.notes})
     first = sent.offset_bytes
@@ -178,11 +194,11 @@ def _store(store: _Intake, run: KnownRun, sent: Sent) -> int:
         writer.batches += 1
     store.changed[run.id, writer.name] = writer
     if is_more_than_points(said):
-        notes.update(apply_lines(store.session, store.rows[run.id], writer, said, store.now))
+        notes.update(apply_lines(store.session, store.rows[run.id], writer, said, sent.now))
     return writer.offset_bytes
 
 
-def _place(store: _Intake, run: KnownRun, writer: HeldWriter, said: Lines) -> int:
+def _place(store: _Intake, run: KnownRun, writer: HeldWriter, said: Lines, now: datetime) -> int:
     """Say where a writer stands after some lines; the answer is at which step it stood before them.
 
     The first points settle in which attempt and as which rank the file is written.
@@ -196,7 +212,7 @@ def _place(store: _Intake, run: KnownRun, writer: HeldWriter, said: Lines) -> in
     if is_new and points.lines and writer.restarts is None:
         writer.restarts = writers.restarts_now(store.session, run)
     if is_new and writer.restarts:
-        writers.keep(store.session, [*store.changed.values()])  # an earlier attempt's may be among them
+        writers.keep(store.session, [*store.changed.values()], now)  # an earlier attempt's may be among them
         writer.next_step = writers.goes_on_at(store.session, writer)
     start = writer.next_step
     if points.lines:

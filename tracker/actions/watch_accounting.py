@@ -13,7 +13,7 @@ from tracker.actions.watch_queue import QueueLook
 from tracker.errors import SlurmUnavailable
 from tracker.slurm.source import MAX_JOBS_A_QUESTION, Source
 from tracker.states import LIVE_STATES, LOST
-from tracker.store import clusters, runs
+from tracker.store import clusters, known_runs, runs
 from tracker.store.database import Database
 from tracker.store.tables import Run
 
@@ -53,7 +53,7 @@ class AccountingLook:
             return False
         records = self._source.records(job_ids)
         with self._db.write() as session:
-            runs.reserve(session, {(cluster, one.job_id) for one in records}, due)
+            known_runs.reserve(session, {(cluster, one.job_id) for one in records}, due)
             join_tasks(session, cluster, tasks_of(records))
             asked = runs.by_ids(session, due)  # as they are now, not as they were before Slurm was asked
             live = self._queue.live() | {self._requeuing(run) for run in asked}

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from tracker.store.heard import CHANGED_AT, STAMPED_EVERY
 from tracker.store.identity import Identity
 from tracker.store.tables import Cluster, Experiment, Run
 
@@ -59,10 +60,10 @@ def runs_since(session: Session, moment: datetime) -> list[tuple[RunFacts, datet
     At most MOST_AT_ONCE, the newest ones.
     """
     query = (
-        select(*_COLUMNS, Run.updated_at)
+        select(*_COLUMNS, CHANGED_AT)
         .join(Experiment, Run.experiment_id == Experiment.id)
-        .where(Run.updated_at >= moment)
-        .order_by(Run.updated_at.desc())
+        .where(Run.updated_at >= moment - STAMPED_EVERY, moment <= CHANGED_AT)
+        .order_by(CHANGED_AT.desc())
         .limit(MOST_AT_ONCE)
     )
     rows: list[Any] = list(reversed(session.execute(query).all()))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from tracker.store.among import among
 from tracker.store.tables import Clock
 
 RIGHT_WITHIN = timedelta(seconds=2)
@@ -19,19 +22,38 @@ NOTED_EVERY = timedelta(seconds=10)
 SETTLES_AFTER = timedelta(seconds=60)
 
 
-_OF_NODE = select(Clock).where(Clock.cluster == bindparam("cluster"), Clock.node == bindparam("node"))
+class Measured(NamedTuple):
+    """By how much the server's time at `now` was later than what a request of this node told."""
+
+    cluster: str
+    node: str
+    late: timedelta
+    now: datetime
 
 
-def behind(session: Session, cluster: str, node: str, measured: timedelta, now: datetime) -> timedelta:
-    """How far a node's clock is behind, given a new measurement: the server's time minus that in a request.
+_OF_NODES = select(Clock).where(among(Clock.__table__.c.cluster, "clusters"), among(Clock.__table__.c.node, "nodes"))
 
-    The answer stays the same as long as measurements are less than a second from it. A slow request looks like a clock
+
+def behind(session: Session, measured: Sequence[Measured | None]) -> list[timedelta | None]:
+    """How far each node's clock is behind, given new measurements. Nothing where nothing was measured.
+
+    An answer stays the same as long as measurements are less than a second from it. A slow request looks like a clock
     that is behind, never like one that is ahead: a greater value must have lasted for a minute, or be beyond what a
     request may take.
     """
-    clock = session.scalar(_OF_NODE, {"cluster": cluster, "node": node})
+    told = [one for one in measured if one is not None]
+    if not told:
+        return [None] * len(measured)
+    asked = {"clusters": list({one.cluster for one in told}), "nodes": list({one.node for one in told})}
+    known = {(clock.cluster, clock.node): clock for clock in session.scalars(_OF_NODES, asked)}
+    return [None if one is None else _behind(session, known, one) for one in measured]
+
+
+def _behind(session: Session, clocks: dict[tuple[str, str], Clock], one: Measured) -> timedelta:
+    measured, now = one.late, one.now
+    clock = clocks.get((one.cluster, one.node))
     if clock is None:
-        clock = Clock(cluster=cluster, node=node, skew_us=0, measured_at=now)
+        clock = clocks[one.cluster, one.node] = Clock(cluster=one.cluster, node=one.node, skew_us=0, measured_at=now)
         session.add(clock)
     known = timedelta(microseconds=clock.skew_us)
     is_late = timedelta(0) < measured - known < LONGEST_WAY and now < clock.measured_at + SETTLES_AFTER

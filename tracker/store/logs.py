@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import and_, bindparam, delete, exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from tracker.errors import NotFound
 from tracker.states import LIVE_STATES
+from tracker.store.among import among
 from tracker.store.tables import HookEvent, Log, LogPiece, Run
 from tracker.terminal import condensed
 
@@ -75,29 +76,45 @@ def expect(session: Session, run_id: str, stream: str, path: str, node: str | No
         log.path, log.node, log.complete, log.problem = path, node, False, None
 
 
+_NEWEST_FIRST = Run.created_at.desc()
 _FOLLOWED = (
     select(Run.job_id, Log.stream, Log.path, Log.uid, Log.offset_bytes, Log.file)
     .join(Run, Run.id == Log.run_id)
-    .where(Run.cluster == bindparam("cluster"), Run.job_id.is_not(None), Log.complete.is_(False))
+    .where(Run.job_id.is_not(None), Log.complete.is_(False))
     .where(or_(Run.state != "PENDING", Log.offset_bytes > 0))
-    .order_by(Run.created_at.desc())
-    .limit(MOST_FOLLOWED)
+    .order_by(_NEWEST_FIRST)
 )
-_OF_NODE = _FOLLOWED.where(Log.node == bindparam("node"))
-_OF_OTHERS = _FOLLOWED.where(~exists().where(HookEvent.run_id == Run.id))
+_OF_NODES = _FOLLOWED.add_columns(
+    Run.cluster, Log.node, func.row_number().over(partition_by=(Run.cluster, Log.node), order_by=_NEWEST_FIRST)
+).where(among(Run.__table__.c.cluster, "clusters"), among(Log.__table__.c.node, "nodes"))
+_OF_OTHERS = (_FOLLOWED.where(Run.cluster == bindparam("cluster"), ~exists().where(HookEvent.run_id == Run.id))).limit(
+    MOST_FOLLOWED
+)
 
 
-def followed(session: Session, cluster: str, node: str | None) -> list[Followed]:
-    """Streams that the agent of the node should follow: of running jobs, and of ended ones until their end was read.
+def followed(session: Session, nodes: Collection[tuple[str, str]]) -> dict[tuple[str, str], list[Followed]]:
+    """By cluster and node the streams that its agent should follow: of running jobs, of ended ones until their end."""
+    if not nodes:
+        return {}
+    asked = {"clusters": list({one for one, _ in nodes}), "nodes": list({one for _, one in nodes})}
+    rows: dict[tuple[str, str], list[Any]] = {}
+    for *row, cluster, node, place in session.execute(_OF_NODES, asked):
+        if place <= MOST_FOLLOWED:
+            rows.setdefault((cluster, node), []).append(row)
+    return {node: _newest(some) for node, some in rows.items()}
 
-    None stands for an agent on a shared file system: it follows the runs of nodes that have no agent, as no hook tells.
-    """
-    query = _OF_OTHERS if node is None else _OF_NODE
-    newest: dict[tuple[int, str], Followed] = {}
-    for row in session.execute(query, {"cluster": cluster, "node": node}):
-        one = Followed(*row)  # type: ignore[arg-type]  # the query asks for runs that have a job id
-        newest.setdefault((one.job_id, one.stream), one)  # ids are reused: a job folder is the newest run's
-    return list(newest.values())
+
+def followed_by_nobody(session: Session, cluster: str) -> list[Followed]:
+    """What an agent on a shared file system follows: runs of nodes that have no agent, as no hook tells of them."""
+    return _newest(session.execute(_OF_OTHERS, {"cluster": cluster}))
+
+
+def _newest(rows: Iterable[Any]) -> list[Followed]:
+    found: dict[tuple[int, str], Followed] = {}
+    for row in rows:
+        one = Followed(*row)
+        found.setdefault((one.job_id, one.stream), one)  # ids are reused: a job folder is the newest run's
+    return list(found.values())
 
 
 def store(session: Session, run: Run, stream: str, sent: Delivery, *, now: datetime, keep_bytes: int) -> None:

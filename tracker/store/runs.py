@@ -5,22 +5,20 @@ from __future__ import annotations
 import re
 import secrets
 import uuid
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
     Select,
     and_,
-    bindparam,
     case,
     delete,
     exists,
     false,
     func,
-    insert,
     or_,
     select,
     tuple_,
@@ -289,27 +287,6 @@ def lock(session: Session, run_id: str) -> Run | None:
     return session.scalar(select(Run).where(Run.id == run_id).with_for_update(of=Run))
 
 
-def reserve(session: Session, jobs: set[tuple[str, int]], ids: Iterable[str] = ()) -> None:
-    """Lock the runs of these jobs (cluster, job id) and with these ids, or where there is none the right to make it.
-
-    Called first in a transaction and in one order, so that agents of many nodes cannot wait for each other in a circle.
-    SQLite has one writer at a time and needs none of this.
-    """
-    ids = set(ids)
-    if not (jobs or ids) or session.get_bind().dialect.name != "postgresql":
-        return
-    wanted = _named(jobs, ids)
-    known = session.execute(_NAMES, wanted).all()
-    lacking = {cluster for cluster, _ in jobs - {(cluster, job_id) for _, cluster, job_id in known}}
-    lacking |= {""} if ids - {run_id for run_id, _, _ in known} else set()  # runs outside Slurm are of no cluster
-    for cluster in sorted(lacking):
-        session.execute(select(func.pg_advisory_xact_lock(func.hashtext(f"tracker runs of {cluster}"))))
-    if lacking:
-        known = session.execute(_NAMES, wanted).all()
-    mine = [run_id for run_id, cluster, job_id in known if run_id in ids or (cluster, job_id) in jobs]
-    session.execute(_LOCK, {"ids": mine}).all()
-
-
 def of_job(session: Session, cluster: str, job_id: int, at: datetime, *, starting: bool = False) -> Run | None:
     """The run that held this job id at that moment, locked; ids are reused, so the newest one submitted by then.
 
@@ -325,72 +302,6 @@ def of_job(session: Session, cluster: str, job_id: int, at: datetime, *, startin
     run = session.scalar(query.with_for_update(of=Run))
     was_over = run is not None and run.state_source == "accounting" and run.ended_at is not None
     return None if run and starting and was_over and run.ended_at + CLOCK_SLACK < at else run  # type: ignore[operator]
-
-
-class KnownRun(NamedTuple):
-    """What storing points needs to know of a run."""
-
-    id: str
-    cluster: str | None
-    job_id: int | None
-    parent_id: str | None
-    experiment_id: str
-    user: str | None
-    restarts: int
-    submitted_at: datetime | None
-    created_at: datetime
-    results_due: bool
-    state: str
-
-
-_RUNS = Run.__table__.c
-_WITH_IDS = _RUNS.id.in_(bindparam("ids", expanding=True))
-# Nearly always it is one cluster, and two lists are quicker than one of pairs.
-_OF_JOBS = and_(
-    _RUNS.cluster.in_(bindparam("clusters", expanding=True)), _RUNS.job_id.in_(bindparam("jobs", expanding=True))
-)
-_WANTED = or_(_OF_JOBS, _WITH_IDS)
-_KNOWN = select(*(_RUNS[name] for name in KnownRun._fields)).where(_WANTED).order_by(_RUNS.created_at.desc())
-_NAMES = select(_RUNS.id, _RUNS.cluster, _RUNS.job_id).where(_WANTED)
-_LOCK = select(_RUNS.id).where(_WITH_IDS).order_by(_RUNS.id).with_for_update()
-
-
-def _named(jobs: Collection[tuple[str, int]], ids: Collection[str]) -> dict[str, list[Any]]:
-    return {"clusters": list({one for one, _ in jobs}), "jobs": list({one for _, one in jobs}), "ids": list(ids)}
-
-
-def known(session: Session, jobs: Collection[tuple[str, int]], ids: Collection[str]) -> list[KnownRun]:
-    """The runs of these jobs (cluster, job id) and with these ids, and perhaps others, the newest first.
-
-    The caller has reserved them.
-    """
-    session.flush()  # what was changed by way of objects
-    return [KnownRun(*row) for row in session.execute(_KNOWN, _named(jobs, ids))]
-
-
-def of_job_at(found: Iterable[KnownRun], cluster: str, job_id: int, at: datetime) -> KnownRun | None:
-    """Of runs, the newest first, the one that held this job id at that moment, as `of_job` finds it."""
-    for run in found:
-        was_there = run.submitted_at is None or run.submitted_at <= at + CLOCK_SLACK
-        if (run.cluster, run.job_id) == (cluster, job_id) and was_there:
-            return run
-    return None
-
-
-def register(session: Session, fresh: Sequence[KnownRun]) -> None:
-    """Make runs of which only their points are known: they run, and their client says so."""
-    rows = [{**one._asdict(), "updated_at": one.created_at, "state_source": "client"} for one in fresh]
-    if rows:
-        session.execute(insert(Run), rows)
-
-
-_TOUCH = update(Run.__table__).where(_WITH_IDS).values(updated_at=bindparam("now"))  # type: ignore[arg-type]
-
-
-def touch(session: Session, ids: Collection[str], now: datetime) -> None:
-    """Say of runs that something of theirs changed."""
-    if ids:
-        session.execute(_TOUCH, {"ids": list(ids), "now": now})
 
 
 def of_cluster(

@@ -13,6 +13,7 @@ from sqlalchemy import exists, select, update
 from sqlalchemy.orm import Session, aliased
 
 from tracker.states import LIVE_STATES, LOST
+from tracker.store.heard import CHANGED_AT
 from tracker.store.tables import Run
 
 SILENT = "it was silent for too long; it runs again as soon as it speaks"
@@ -32,14 +33,14 @@ def end_silent(session: Session, before: datetime, now: datetime) -> int:
     A run that a job's script began ends with the job, and one is not silent while those that it began speak. Those that
     somebody else has locked are left for the next time.
     """
-    quiet = (Run.state == "RUNNING", Run.cluster.is_(None), Run.updated_at < before)
+    quiet = (Run.state == "RUNNING", Run.cluster.is_(None), Run.updated_at < before, before > CHANGED_AT)
     job, begun = aliased(Run), aliased(Run)
     of_a_job = exists().where(job.id == Run.parent_id, job.cluster.is_not(None))
     has_live = exists().where(begun.parent_id == Run.id, begun.state.in_(LIVE_STATES))
     chosen = select(Run.id).where(*quiet, ~of_a_job, ~has_live).order_by(Run.id).limit(RUNS_AT_ONCE)
     ids = session.scalars(chosen.with_for_update(of=Run, skip_locked=True)).all()
     if ids:
-        lost = {"state": LOST, "state_source": "client", "reason": SILENT, "ended_at": Run.updated_at}
+        lost = {"state": LOST, "state_source": "client", "reason": SILENT, "ended_at": CHANGED_AT}
         session.execute(update(Run).where(Run.id.in_(ids)).values(**lost, updated_at=now), execution_options=_UNSEEN)
     return len(ids)
 

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from tracker.store.among import among
 from tracker.store.batches import Block
 from tracker.store.points import Floats
 from tracker.store.tables import Summary
@@ -18,7 +19,7 @@ from tracker.store.upsert import as_array
 MOST_METRICS = 2000
 """Metrics of one run: as much as people can look at, and little enough that no user's run makes others wait."""
 _OF_RUN = Summary.__table__.c.run_id
-_COUNTS = select(_OF_RUN, func.count()).where(_OF_RUN.in_(bindparam("runs", expanding=True))).group_by(_OF_RUN)
+_COUNTS = select(_OF_RUN, func.count()).where(among(_OF_RUN, "runs")).group_by(_OF_RUN)
 _LARGEST = float(np.finfo(np.float64).max)
 _WIDEST = 1e300
 """No spread is greater: databases refuse sums that are no numbers."""

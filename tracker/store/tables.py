@@ -82,7 +82,8 @@ class Run(Table):
     `accounting_due`: an attempt ended, and Slurm's accounting has not been asked about it yet. `deleted_at`: since then
     nobody sees it. `parent_id`: the run of the job in which a script began this one, `tracker.init(new=True)`.
     `points_kept`: ALL, THINNED or NONE of the points that its summaries count (see store/retention.py).
-    `results_due`: points came since its results were made (see store/results.py).
+    `results_due`: points came since its results were made (see store/results.py). `heard_at`: when lines came last;
+    `updated_at` follows it up to a minute behind (see store/heard.py).
     """
 
     __tablename__ = "runs"
@@ -104,6 +105,7 @@ class Run(Table):
     partition: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(index=True)
     updated_at: Mapped[datetime] = mapped_column(index=True)
+    heard_at: Mapped[datetime | None]
 
     state: Mapped[str] = mapped_column(String(16))
     state_source: Mapped[str] = mapped_column(String(16))

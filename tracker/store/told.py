@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from tracker.store.among import among
 from tracker.store.tables import Attempt, Run, Writer
 from tracker.store.writers import SCRIPT
 
@@ -23,7 +24,7 @@ class Told(NamedTuple):
     last_step: int | None
 
 
-def of_jobs(session: Session, jobs: Sequence[tuple[str, int]]) -> list[Told]:
+def of_jobs(session: Session, jobs: Collection[tuple[str, int]]) -> list[Told]:
     """What those of these jobs (cluster, job id) should know that run now."""
     if not jobs:
         return []
@@ -55,8 +56,8 @@ _RUNNING = (
            _attempts.ended_at)
     .join(Attempt.__table__, _attempts.run_id == _runs.id)
     .where(_attempts.number == _LAST, _runs.state.in_(("RUNNING", "SUSPENDED")))
-    .where(_runs.cluster.in_(bindparam("clusters", expanding=True)))
-    .where(_runs.job_id.in_(bindparam("jobs", expanding=True)))
+    .where(among(_runs.cluster, "clusters"))
+    .where(among(_runs.job_id, "jobs"))
     .order_by(_runs.created_at)
 )  # fmt: skip
 

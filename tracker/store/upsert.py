@@ -31,8 +31,16 @@ def _statement(table: type[Table], columns: tuple[str, ...], dialect: str) -> In
 def as_array(column: Sequence[Any]) -> str:
     """A column of texts or of numbers as text of a PostgreSQL array: thousands of values are one parameter so."""
     if any(isinstance(one, str) for one in column):
-        return "{" + ",".join("NULL" if one is None else _quoted(one) for one in column) + "}"
-    return "{" + ",".join("NULL" if one is None else repr(one) for one in column) + "}"
+        return "{" + _texts(column) + "}"
+    return "{" + str([*column])[1:-1].replace("None", "NULL") + "}"
+
+
+def _texts(column: Sequence[Any]) -> str:
+    if None not in column:
+        plain = '","'.join(column)
+        if "\\" not in plain and plain.count('"') == 2 * len(column) - 2:
+            return f'"{plain}"'
+    return ",".join("NULL" if one is None else _quoted(one) for one in column)
 
 
 def _quoted(text: str) -> str:

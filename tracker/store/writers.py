@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
+from datetime import datetime
 from itertools import combinations
 
-from sqlalchemy import ColumnElement, String, bindparam, func, select
+from sqlalchemy import ColumnElement, String, func, select
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 
-from tracker.store.runs import KnownRun
+from tracker.store import known_runs
+from tracker.store.among import among
+from tracker.store.known_runs import KnownRun
 from tracker.store.tables import Attempt, Run, Writer
 from tracker.store.upsert import as_array, upsert
 
@@ -52,13 +56,15 @@ class HeldWriter:
 
 
 _COLUMNS = tuple(Writer.__table__.c[one.name] for one in fields(HeldWriter))
-_HELD = select(*_COLUMNS).where(
-    _COLUMNS[0].in_(bindparam("runs", expanding=True)), _COLUMNS[1].in_(bindparam("names", expanding=True))
+_HELD = select(*_COLUMNS).where(among(_COLUMNS[0], "runs"), among(_COLUMNS[1], "names"))
+
+
+_ARRAYS = ", ".join(
+    f"%({column.name})s::{'text' if isinstance(column.type, String) else 'int8'}[]" for column in _COLUMNS
 )
-
-
-_ARRAYS = ", ".join("%s::text[]" if isinstance(column.type, String) else "%s::int8[]" for column in _COLUMNS)
+_DRIVER = postgresql.psycopg2.dialect()  # type: ignore[no-untyped-call]
 _KEEP = f"""
+WITH heard AS ({known_runs.TOUCH.compile(dialect=_DRIVER)})
 INSERT INTO writers ({", ".join(column.name for column in _COLUMNS)}) SELECT * FROM unnest({_ARRAYS})
 ON CONFLICT (run_id, name) DO UPDATE SET
     {", ".join(f"{column.name} = excluded.{column.name}" for column in _COLUMNS[2:])}
@@ -77,13 +83,16 @@ def held(session: Session, names: Collection[tuple[str, str]]) -> dict[tuple[str
     return found
 
 
-def keep(session: Session, changed: Sequence[HeldWriter]) -> None:
-    """Store writers, new and known ones, by one statement."""
+def keep(session: Session, changed: Sequence[HeldWriter], now: datetime) -> None:
+    """Store writers, new and known ones, and say of their runs that lines came: by one statement on PostgreSQL."""
+    run_ids = list({one.run_id for one in changed})
     if changed and session.get_bind().dialect.name == "postgresql":
-        rows = [vars(one).values() for one in changed]
-        session.connection().exec_driver_sql(_KEEP, tuple(as_array(column) for column in zip(*rows, strict=True)))
+        rows = zip(*(vars(one).values() for one in changed), strict=True)
+        columns = {column.name: as_array(row) for column, row in zip(_COLUMNS, rows, strict=True)}
+        session.connection().exec_driver_sql(_KEEP, columns | known_runs.touched(run_ids, now))
     else:
         upsert(session, Writer, [vars(one) for one in changed])
+        known_runs.touch(session, run_ids, now)
 
 
 def lock(session: Session, run_id: str, name: str) -> Writer:

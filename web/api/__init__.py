@@ -30,6 +30,7 @@ from web.api import (
 def install(app: Flask, settings: Settings, db: Database) -> None:
     """Put the API into the application."""
     stream.install(app, settings, db)
+    ingest.install(app, settings, db)
     api = Blueprint("api", __name__, url_prefix="/api/v1")
     of_runs = (
         runs.runs, groups.groups, exports.exports, run_changes.run_changes, many_runs.many_runs, points.points,

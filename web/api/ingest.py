@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
-from flask import Blueprint, jsonify
+from flask import Blueprint, Flask, current_app, jsonify
 from flask.typing import ResponseReturnValue
 from pydantic import BaseModel
 
 from tracker import events
-from tracker.actions.ingest import ingest as store
+from tracker.actions.ingest import Door
 from tracker.errors import BadManifest, Forbidden
+from tracker.settings import Settings
+from tracker.store.database import Database
 from web.api.described import described
 from web.api.exchange import inflated_body
-from web.context import db, now, settings, viewer
+from web.context import now, viewer
 
 ingest = Blueprint("ingest", __name__)
 
@@ -28,10 +30,16 @@ class Delivered(BaseModel):
     tell: list[dict[str, Any]]
 
 
+def install(app: Flask, settings: Settings, db: Database) -> None:
+    """Give the application its door."""
+    app.extensions["tracker.door"] = Door(db, settings.log_tail_bytes)
+
+
 @ingest.post("/ingest")
 @described(Delivered, body={events.INGEST_TYPE: None}, errors=(BadManifest, Forbidden))
 def deliver() -> ResponseReturnValue:
     """Store what an agent delivers."""
     arrived_at = now()
     body = inflated_body(events.MAX_REQUEST_BYTES)
-    return jsonify(store(db(), viewer(), body, arrived_at, settings().log_tail_bytes))
+    door = cast(Door, current_app.extensions["tracker.door"])
+    return jsonify(door.take(viewer(), body, arrived_at))

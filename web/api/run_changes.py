@@ -12,7 +12,7 @@ from pydantic import Field
 
 from tracker.actions.change_runs import Change, change
 from tracker.errors import Conflict, Forbidden
-from tracker.store import experiments, params
+from tracker.store import experiments, known_runs, params
 from tracker.store import runs as store
 from web.api.described import described
 from web.api.exchange import answer, made, read_body, read_query
@@ -64,7 +64,7 @@ def make() -> ResponseReturnValue:
         raise Forbidden("This token is an agent's; runs are made by people.")
     run_id = str(asked.id or uuid.uuid4())
     with db().write() as session:
-        store.reserve(session, set(), [run_id])
+        known_runs.reserve(session, set(), [run_id])
         if store.lock(session, run_id) is not None:
             raise Conflict(f"There is a run {run_id} already.")
         run = store.add(

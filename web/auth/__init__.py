@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from typing import cast
 from urllib.parse import urlsplit
 
-from flask import Flask, g, redirect, request, url_for
+from flask import Flask, current_app, g, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 from werkzeug.urls import iri_to_uri
 
 from tracker.errors import Forbidden, Unauthenticated
 from tracker.store import tokens
 from tracker.store.identity import Identity
+from web.auth.agents import Agents
 from web.auth.session import cookie_name, login
 from web.context import db, primary
 from web.problems import for_programs
@@ -21,6 +23,7 @@ _SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 
 def install(app: Flask) -> None:
     """Let nobody in who is not known, except to the few addresses that are for everybody."""
+    app.extensions["tracker.agents"] = Agents()
     app.before_request(_admit)
     app.register_blueprint(login)
 
@@ -49,11 +52,16 @@ def _bearer() -> str | None:
 def _identify(bearer: str | None, cookie: str | None) -> Identity | None:
     if bearer is None and cookie is None:
         return None
+    agents = cast(Agents, current_app.extensions["tracker.agents"])
+    known = agents.known(bearer) if bearer else None
+    if known:
+        return known
     secret, purposes = (cookie or "", (tokens.SESSION,)) if bearer is None else (bearer, (tokens.API, tokens.NODE))
     for database in dict.fromkeys((db(), primary())):  # a replica may not know yet who has just come
         with database.read() as session:
             found = tokens.identify(session, secret, purposes)
         if found:
+            agents.remember(secret, found)
             return found
     return None
 

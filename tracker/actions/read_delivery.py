@@ -1,0 +1,106 @@
+"""Understand what an agent delivers (docs/protocol.md), before a transaction makes others wait for it."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from tracker.actions.apply_hook import job_of
+from tracker.actions.read_lines import read_lines
+from tracker.actions.read_values import text
+from tracker.actions.store_lines import Sent
+from tracker.errors import BadInput, BadManifest
+from tracker.events import MAX_LINE_BYTES, WRITER_NAME, JobFolder, decode_request, parse_hook_event, run_of_writer
+
+Part = dict[str, Any]
+_MOST_FOLDERS = 1000
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """A request that arrived at `now`, read. `shared`: the agent sees a shared file system, not one node of a cluster.
+
+    `lines` are what parts of type `lines` bring, or why they cannot be used, by their places. `jobs` (cluster, job id)
+    and `ids` are of the runs that the parts speak of.
+    """
+
+    now: datetime
+    agent: dict[str, Any]
+    node: str
+    cluster: str | None
+    shared: bool
+    manifest: dict[str, Any]
+    parts: list[tuple[Part, bytes]]
+    lines: dict[int, Sent | BadInput]
+    jobs: set[tuple[str, int]]
+    ids: set[str]
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether all parts are lines."""
+        return len(self.lines) == len(self.parts)
+
+    def folders(self, key: str) -> set[JobFolder]:
+        """The job folders that the manifest names under that key."""
+        named = self.manifest.get(key)
+        names = [one for one in named[:_MOST_FOLDERS] if isinstance(one, str)] if isinstance(named, list) else []
+        return {folder for folder in map(JobFolder.parse, names) if folder}
+
+
+def read_delivery(body: bytes, now: datetime) -> Delivery:
+    """Understand a request. Raises BadManifest when that cannot be."""
+    manifest, blobs = decode_request(body)
+    agent = manifest["agent"]
+    node, cluster = text(agent.get("node"), 255), text(agent.get("cluster"), 64)
+    if node is None:
+        raise BadManifest("`agent.node` must name the node.")
+    parts = [*zip(manifest["parts"], blobs, strict=True)]
+    lines = {place: _sent(*part, now) for place, part in enumerate(parts) if part[0].get("type") == "lines"}
+    jobs, ids = _runs(parts, cluster)
+    return Delivery(now, agent, node, cluster, agent.get("shared") is True, manifest, parts, lines, jobs, ids)
+
+
+def _sent(part: Part, blob: bytes, now: datetime) -> Sent | BadInput:
+    try:
+        writer, offset_bytes, folder = part.get("writer"), size(part.get("offset")), folder_of(part)
+    except BadInput as problem:
+        return problem
+    if not isinstance(writer, str) or not WRITER_NAME.match(writer):
+        return BadInput("A writer's name is 1 to 64 letters, digits, `_` and `-`.")
+    end = blob.rfind(b"\n") + 1 or (len(blob) if len(blob) >= MAX_LINE_BYTES else 0)  # a line that long is rejected
+    said = read_lines(blob[:end])
+    return Sent(folder, writer, offset_bytes, offset_bytes + end, said, text(part.get("user"), 255), now)
+
+
+def _runs(parts: list[tuple[Part, bytes]], cluster: str | None) -> tuple[set[tuple[str, int]], set[str]]:
+    jobs: set[tuple[str | None, int | None]] = set()
+    ids: set[str] = set()
+    for part, blob in parts:
+        folder = JobFolder.parse(str(part.get("folder")))
+        if part.get("type") == "hook":
+            named, job_id = job_of(parse_hook_event(blob))
+            jobs.add((named or cluster, job_id))
+        elif folder and folder.run_id:
+            ids.add(str(uuid.UUID(folder.run_id)))
+        elif folder:
+            jobs.add((folder.cluster, folder.job_id))
+        if folder and (beside := run_of_writer(str(part.get("writer")))):
+            ids.add(str(uuid.UUID(beside)))
+    return {(cluster, job_id) for cluster, job_id in jobs if cluster and job_id}, ids
+
+
+def folder_of(part: Part) -> JobFolder:
+    """The job folder that a part is of. Raises BadInput."""
+    folder = JobFolder.parse(str(part.get("folder")))
+    if folder is None:
+        raise BadInput("`folder` is <cluster>.<job id> or local.<32 hexadecimal digits>.")
+    return folder
+
+
+def size(value: Any) -> int:
+    """An offset or a size in bytes. Raises BadInput."""
+    if type(value) is not int or not 0 <= value < 2**63:
+        raise BadInput("Offsets and sizes count bytes from 0.")
+    return value
