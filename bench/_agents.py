@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import http.client
 import json
 import multiprocessing
@@ -11,7 +10,6 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 from bench._servers import Server
 from tracker.events import INGEST_TYPE, encode_request
@@ -87,51 +85,3 @@ def in_processes(work: Callable[[int, Callable[[], object]], float], count: int)
     if failed:
         raise LookupError(failed[0])
     return float(max(told) - started_s)
-
-
-@dataclass
-class Swarm:
-    """Nodes that each send a request every `every_s`, by a plan that does not wait for answers.
-
-    A request's time counts from the moment at which it was due, so a server that falls behind shows it.
-    """
-
-    send: Callable[[int], None]
-    nodes: int
-    every_s: float
-    threads: int = 48
-    took_s: list[float] = field(default_factory=list)
-    late_s: float = 0.0
-
-    def run(self, duration_s: float) -> None:
-        """Let the nodes send for so long. Raises what a request raises."""
-        start_s, chance = time.monotonic() + 0.5, random.Random(1)
-        plan = [(start_s + chance.random() * self.every_s, node) for node in range(self.nodes)]
-        heapq.heapify(plan)
-        lock, problems = threading.Lock(), list[Exception]()
-
-        def work() -> None:
-            while not problems:
-                with lock:
-                    due_s, node = heapq.heappop(plan)
-                    if due_s > start_s + duration_s:
-                        heapq.heappush(plan, (due_s, node))
-                        return
-                time.sleep(max(0.0, due_s - time.monotonic()))
-                self.late_s = max(self.late_s, time.monotonic() - due_s)
-                try:
-                    self.send(node)
-                except Exception as problem:  # told to the one who waits for the swarm
-                    problems.append(problem)
-                    return
-                self.took_s.append(time.monotonic() - due_s)
-                with lock:
-                    heapq.heappush(plan, (due_s + self.every_s, node))
-
-        workers = [threading.Thread(target=work) for _ in range(self.threads)]
-        for worker in workers:
-            worker.start()
-        for worker in workers:
-            worker.join()
-        if problems:
-            raise problems[0]

@@ -84,6 +84,11 @@ def _await_postgresql(url: str) -> None:
             time.sleep(0.1)
 
 
+def postgresql_pid(folder: Path) -> int:
+    """The process of the PostgreSQL in that place."""
+    return int((folder / "postgresql" / "postmaster.pid").read_text().split()[0])
+
+
 def new_database(url: str, name: str) -> str:
     """The URL of an empty database of that name."""
     connection = psycopg2.connect(f"{url}/postgres")
