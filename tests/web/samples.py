@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from tracker.store import clusters, experiments, logs, params, runs, series, writers
+from tracker.store import clusters, experiments, known_runs, logs, params, runs, series, writers
 from tracker.store.points import Points
 from tracker.store.tables import Attempt, Gpu, Log, LogPiece, Run, Writer
 
@@ -60,7 +60,7 @@ def add_run(
 def changed(session: Session, run: Run) -> None:
     """Say that something of the run changed, as ingest does: pages hear of it."""
     session.flush()
-    runs.touch(session, [run.id], datetime.now(timezone.utc))
+    known_runs.touch(session, [run.id], datetime.now(timezone.utc))
 
 
 def add_attempt(session: Session, run: Run, gpus: dict[str, list[int]], number: int = 1, **facts: Any) -> None:
