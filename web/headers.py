@@ -34,7 +34,7 @@ def install(app: Flask, settings: Settings) -> None:
     app.after_request(_protect)
     origins = settings.cors_origins.replace(",", " ").split()
     if origins:  # with a token, never with a cookie: that is for our own pages
-        shown = ["ETag", "Location", "Retry-After", "X-Request-ID"]
+        shown = ["ETag", "Location", "Retry-After", "Tracker-Series", "X-Request-ID"]
         sites = [re.escape(one) + r"\Z" for one in origins]
         CORS(app, resources={r"/api/v1/.*": {"origins": sites, "expose_headers": shown, "max_age": 600}})
 

@@ -24,6 +24,7 @@ from tracker.store.database import Database
 
 log = logging.getLogger("tracker.chores")
 RESTART_AFTER_S = 2.0
+HEARING_S = 300.0
 
 
 @dataclass
@@ -33,6 +34,7 @@ class Chore:
     name: str
     every_s: float
     do: Callable[[Database, Callable[[], bool]], object]
+    first_after_s: float = 0.0
 
 
 def chores_of(settings: Settings) -> list[Chore]:
@@ -44,7 +46,11 @@ def chores_of(settings: Settings) -> list[Chore]:
         Chore("compaction of quiet runs", 120.0, lambda db, over: compact_quiet(db, _now(), over)),
     ]
     if silent_for:
-        chores.append(Chore("silent runs", 10.0, lambda db, over: end_silent(db, silent_for, _now(), over)))
+        # While the server was away nothing could be heard: who speaks first has a few minutes to do so.
+        first_after_s = min(settings.lost_after_s, HEARING_S)
+        chores.append(
+            Chore("silent runs", 10.0, lambda db, over: end_silent(db, silent_for, _now(), over), first_after_s)
+        )
     return chores
 
 
@@ -59,7 +65,7 @@ def run_chores(settings: Settings, once: bool = False) -> None:
         signal.signal(number, stop.ask)
     db = Database(settings.database_url)
     chores = chores_of(settings)
-    not_before_s = {chore.name: 0.0 for chore in chores}
+    not_before_s = {chore.name: 0.0 if once else time.monotonic() + chore.first_after_s for chore in chores}
     while not stop.is_asked:
         for chore in chores:
             if time.monotonic() >= not_before_s[chore.name] and not stop.is_asked:
