@@ -7,5 +7,5 @@ import time, tracker
 tracker.init(experiment="time limit")
 for step in range(10_000):
     tracker.log({"loss": 1 / (1 + step)}, step)
-    time.sleep(0.5)
+    time.sleep(0.2)
 '

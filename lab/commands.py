@@ -76,7 +76,13 @@ def test(words: argparse.Namespace) -> int:
     """`./run test [pytest's arguments]`."""
     as_root(words)
     lab.setup.set_up("test")
-    return _become_python("-m", "pytest", *words.rest)
+    return _become_python("-m", "pytest", *_workers(words.rest), *words.rest)
+
+
+def _workers(rest: list[str]) -> list[str]:
+    """All tests are spread over several processes; those of a file or a folder that is named run in this one."""
+    named = any(Path(word.partition("::")[0]).exists() for word in rest)
+    return [] if named or "no:xdist" in rest else ["-n", "auto"]
 
 
 def bench(words: argparse.Namespace) -> int:

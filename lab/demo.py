@@ -99,7 +99,7 @@ class Demo:
             if not sample.interfere or job in self.interfered or states.get(str(job)) != "RUNNING":
                 continue
             if len(self.api.series(f"{self.cluster}:{job}", sample.metric, "step")) >= 20:
-                self.ask([*sample.interfere, str(job)])
+                self.ask([word.format(job=job) for word in sample.interfere])
                 self.interfered.add(job)
 
     def _has_ended(self, run: Followed, states: dict[str, str]) -> bool:

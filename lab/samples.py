@@ -16,14 +16,15 @@ class Sample:
     points: int | None = None  # of each run; None: it is ended from outside, nobody knows when
     tasks: int = 0  # of an array; 0: no array
     nodes: int = 1
-    interfere: tuple[str, ...] = ()  # Slurm's command that befalls the job once it has logged some points
+    interfere: tuple[str, ...] = ()  # the command that befalls the job, {job}, once it has logged some points
 
 
+UPDATE = ("scontrol", "update")  # a limit is a minute or more; EndTime brings it near, which whose job it is may do
 SAMPLES = (
     Sample("digits.sh", "four learning rates", "COMPLETED", metric="test/loss", points=40, tasks=4),
     Sample("two_nodes.sh", "two nodes", "COMPLETED", points=50, nodes=2),
     Sample("fails.sh", "exits 3", "FAILED", points=0),
-    Sample("too_long.sh", "hits its time limit", "TIMEOUT"),
-    Sample("cancelled.sh", "is cancelled", "CANCELLED", interfere=("scancel",)),
-    Sample("resume.sh", "is requeued half-way", "COMPLETED", points=60, interfere=("scontrol", "requeue")),
+    Sample("too_long.sh", "hits its time limit", "TIMEOUT", interfere=(*UPDATE, "JobId={job}", "EndTime=now")),
+    Sample("cancelled.sh", "is cancelled", "CANCELLED", interfere=("scancel", "{job}")),
+    Sample("resume.sh", "is requeued half-way", "COMPLETED", points=60, interfere=("scontrol", "requeue", "{job}")),
 )

@@ -27,7 +27,7 @@ class Api:
         try:
             with urllib.request.urlopen(request, timeout=10) as answer:
                 return json.load(answer)
-        except urllib.error.URLError:
+        except OSError:
             return None
 
     def run(self, name: str) -> dict[str, Any]:

@@ -8,14 +8,19 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
+from xdist.scheduler import LoadScopeScheduling
 
+from lab.cluster import Cluster
 from tests.postgres import Postgres
 from tracker.store.database import Database
 
 ROOT = Path(__file__).resolve().parent.parent
+LABS = ("test", "crashlab", "barelab")  # clusters of these tests
+ON_SLURM = ("tests/e2e/", "tests/lab/")
 # A shell starts jobs in the background with interrupts ignored, and programs that tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -24,6 +29,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """`--screenshots FOLDER` keeps the pictures that the README shows; `--outage 60` takes a minute's patience."""
     parser.addoption("--screenshots", metavar="FOLDER", help="write the README's pictures there")
     parser.addoption("--outage", metavar="SECONDS", type=float, default=3.0, help="how long a database is away (3)")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Workers that are interrupted have ten seconds, which may not do for taking a cluster down."""
+    if exitstatus == pytest.ExitCode.INTERRUPTED and session.config.pluginmanager.hasplugin("dsession"):
+        for name in LABS:
+            Cluster(name).remove()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -36,7 +49,27 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=needing)
 
 
-def wait_until(true: Callable[[], object], within_s: float = 20, pause_s: float = 0.05, what: str = "") -> object:
+@pytest.hookimpl(optionalhook=True)  # `-p no:xdist` does without
+def pytest_xdist_auto_num_workers() -> int:
+    """`-n auto`: some more than there are processors, as the tests on a Slurm wait most of the time."""
+    return min(8, len(os.sched_getaffinity(0)) + 2)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """What each worker takes."""
+    return Scheduling(config, log)
+
+
+class Scheduling(LoadScopeScheduling):
+    """A worker takes file after file, but all tests of a folder that are on Slurm; these are most and begin first."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return next((folder for folder in ON_SLURM if file.startswith(folder)), file)
+
+
+def wait_until(true: Callable[[], object], within_s: float = 60, pause_s: float = 0.05, what: str = "") -> object:
     """What `true` answers as soon as it is true. Fails the test when it is not within the time."""
     deadline = time.monotonic() + within_s
     while True:
@@ -122,7 +155,8 @@ def db(database_url: str) -> Iterator[Database]:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """Debian's Chromium."""
+    """Debian's Chromium; what is expected of a page may take as long as elsewhere."""
+    expect.set_options(timeout=60_000)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]

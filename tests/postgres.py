@@ -6,7 +6,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -15,6 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import psycopg2
+
+from tests.ports import free_port
 
 READY_WITHIN_S = 30
 
@@ -33,9 +34,7 @@ class Postgres:
         os.chown(self._folder, owner.pw_uid, owner.pw_gid)
         self._as_owner = {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": [], "cwd": "/"}
         self._make_data()
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self._port = probe.getsockname()[1]
+        self._port = free_port()
         self.url = f"postgresql://postgres@127.0.0.1:{self._port}"
         self._server: subprocess.Popen[bytes] | None = None
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import urllib.error
@@ -13,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from tests.conftest import ROOT, wait_until
+from tests.ports import free_port
 
 
 class RealServer:
@@ -27,9 +27,7 @@ class RealServer:
             "TRACKER_HOME": str(home),
             "TRACKER_DATABASE": database_url,
         }
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = home.parent / "server.log"
         self._process: subprocess.Popen[bytes] | None = None

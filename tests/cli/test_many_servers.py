@@ -18,8 +18,9 @@ from pathlib import Path
 import pytest
 
 from tests.agent_side import ADMIN, lines, points
-from tests.cli.test_server import free_ports, is_ready
+from tests.cli.test_server import is_ready
 from tests.conftest import ROOT, wait_until
+from tests.ports import free_ports
 from tests.postgres import Postgres, Standby
 from tracker.events import INGEST_TYPE, encode_request
 from tracker.store import charts, runs, tokens

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import urllib.error
@@ -16,6 +15,7 @@ import pytest
 from sqlalchemy import text
 
 from tests.conftest import ROOT, wait_until
+from tests.ports import free_port, free_ports
 from tracker.store.database import Database
 
 Start = Callable[..., subprocess.Popen[str]]
@@ -40,17 +40,6 @@ def start(tmp_path: Path) -> Iterator[Start]:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
         process.communicate(timeout=30)
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on."""
-    probes = [socket.socket() for _ in range(count)]
-    for probe in probes:
-        probe.bind(("127.0.0.1", 0))
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
 
 
 def is_ready(port: int) -> bool:
@@ -83,7 +72,7 @@ def test_on_the_database_of_a_newer_tracker_it_ends_with_a_sentence(start: Start
 
 
 def test_it_is_not_ready_any_more_when_a_newer_one_has_upgraded_its_database(start: Start, db: Database) -> None:
-    (port,) = free_ports(1)
+    port = free_port()
     start(db.url, port)
     wait_until(lambda: is_ready(port), within_s=60)
     with db.write() as session:

@@ -1,4 +1,4 @@
-"""A real cluster with the tracker beside it, for the whole session, and what its people do."""
+"""A real cluster with the tracker beside it, for all of these tests, and what its people do."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ import pytest
 from lab.cluster import Cluster
 from tests.conftest import wait_until
 
+LOG_FOR_EVER = (
+    "exec python -c 'import time,tracker\nfor i in range(10000): tracker.log({\"x\": i}, i); time.sleep(0.05)'"
+)
 FINAL = {"COMPLETED", "FAILED", "TIMEOUT", "OUT_OF_MEMORY", "CANCELLED", "PREEMPTED", "NODE_FAIL"}
 
 
@@ -37,7 +40,7 @@ class Site:
         request = urllib.request.Request(
             f"{self.env['TRACKER_URL']}/api/v1{path}", headers={"Authorization": f"Bearer {self.env['TRACKER_TOKEN']}"}
         )
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=30) as answer:
             return json.load(answer)
 
     def run(self, name: int | str) -> dict[str, Any] | None:
@@ -47,10 +50,10 @@ class Site:
         except urllib.error.HTTPError as refused:
             refused.close()
             return None
-        except urllib.error.URLError:
+        except OSError:
             return None
 
-    def await_state(self, name: int | str, *states: str, within_s: float = 30) -> dict[str, Any]:
+    def await_state(self, name: int | str, *states: str, within_s: float = 90) -> dict[str, Any]:
         """The run, as soon as it is in one of the states."""
 
         def reached() -> dict[str, Any] | None:
@@ -59,7 +62,7 @@ class Site:
 
         return wait_until(reached, within_s, what=f"run {name} is {' or '.join(states)}: {self.run(name)}")  # type: ignore[return-value]
 
-    def await_truth(self, name: int | str, within_s: float = 30) -> dict[str, Any]:
+    def await_truth(self, name: int | str, within_s: float = 90) -> dict[str, Any]:
         """The run, as soon as accounting has said how it ended."""
 
         def told() -> dict[str, Any] | None:
@@ -85,10 +88,16 @@ class Site:
             return ""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def site() -> Iterator[Site]:
     cluster = Cluster("test", nodes=2, gpus=2)
     cluster.remove()
     cluster.up()
     yield Site(cluster)
     cluster.remove()
+
+
+@pytest.fixture(scope="package")
+def job_with_a_limit(site: Site) -> int:
+    """A job that Slurm will end after a minute or more, while other tests run."""
+    return site.sbatch(LOG_FOR_EVER, "--time=1")

@@ -59,5 +59,5 @@ def test_a_job_logs_more_than_numbers(site: Site) -> None:
 def _content(site: Site, run: dict[str, Any], medium: str) -> bytes:
     address = f"{site.env['TRACKER_URL']}/api/v1/runs/{run['id']}/media/{medium}"
     request = urllib.request.Request(address, headers={"Authorization": f"Bearer {site.env['TRACKER_TOKEN']}"})
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=30) as answer:
         return bytes(answer.read())

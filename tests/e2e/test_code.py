@@ -34,7 +34,7 @@ def captured(site: Site, job: int) -> dict[str, Any]:
         run = site.run(job)
         return site.api(f"/runs/{run['id']}/capture")["items"] if run else []
 
-    (one,) = wait_until(told, 30, what=f"the capture of job {job}")  # type: ignore[misc]
+    (one,) = wait_until(told, what=f"the capture of job {job}")  # type: ignore[misc]
     return one
 
 

@@ -25,7 +25,7 @@ def test_the_file_behind_every_pattern_of_sbatch_is_found(site: Site) -> None:
         names[pattern] = f"{_submitted(site, number, pattern, '--array=7')}_7"
     wrong = {}
     for pattern, name in names.items():
-        run = site.await_truth(name, within_s=90)
+        run = site.await_truth(name)
         written = site.as_root("cat", f"/home/alice/where-{run['job_id']}").strip()
         found = site.api(f"/runs/{run['id']}/log")["path"]
         if written != found:

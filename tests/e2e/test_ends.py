@@ -5,11 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tests.conftest import wait_until
-from tests.e2e.conftest import Site
+from tests.e2e.conftest import LOG_FOR_EVER, Site
 
-LOG_FOR_EVER = (
-    "exec python -c 'import time,tracker\nfor i in range(10000): tracker.log({\"x\": i}, i); time.sleep(0.05)'"
-)
+pytestmark = pytest.mark.usefixtures("job_with_a_limit")  # its end is awaited last of all
 
 
 def check_against_accounting(site: Site, job: int | str, *states: str) -> None:
@@ -20,12 +18,6 @@ def check_against_accounting(site: Site, job: int | str, *states: str) -> None:
     assert run["state"] == states[-1]
     assert [attempt["state"] for attempt in run["attempts"]] == list(states)
     assert [attempt["number"] for attempt in run["attempts"]] == list(range(1, len(states) + 1))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def job_with_a_limit(site: Site) -> int:
-    """A job that Slurm will end after a minute or more, while the other tests run."""
-    return site.sbatch(LOG_FOR_EVER, "--time=1")
 
 
 def test_a_failing_script(site: Site) -> None:
@@ -75,7 +67,7 @@ def test_a_requeued_job_goes_on_in_the_same_run(site: Site) -> None:
     before = site.run(job) or {}
     site.as_root("scontrol", "requeue", str(job))
     site.await_state(job, "PENDING")
-    site.await_truth(job, within_s=60)
+    site.await_truth(job)
     check_against_accounting(site, job, "REQUEUED", "COMPLETED")
     run = site.run(job) or {}
     assert run["id"] == before["id"]
@@ -137,12 +129,3 @@ def test_srun_without_a_batch_script(site: Site) -> None:
     job = int(answer.stdout.split()[0])
     check_against_accounting(site, job, "FAILED")
     wait_until(lambda: (site.run(job) or {})["summary"].get("x"))
-
-
-def test_a_job_at_its_time_limit(site: Site, job_with_a_limit: int) -> None:
-    site.await_truth(job_with_a_limit, within_s=120)
-    check_against_accounting(site, job_with_a_limit, "TIMEOUT")
-
-
-def test_no_node_was_drained_by_all_this(site: Site) -> None:
-    assert site.as_root("sinfo", "-h", "-R", "-o", "%n %E").strip() == ""

@@ -24,11 +24,11 @@ def check_the_thousand(site: Site, job: int) -> None:
 
 def test_a_plain_job_is_seen_from_its_start_to_its_end(site: Site) -> None:
     job = site.sbatch(f"{LOG_A_THOUSAND}\nsleep 4", "--gres=gpu:2", "--nodelist=test-n2")
-    running = site.await_state(job, "RUNNING", within_s=10)
+    running = site.await_state(job, "RUNNING")
     started_s = float(site.accounting(job)[0][1])
     assert time.time() - started_s < 4, running  # Slurm's start is a whole second
-    wait_until(lambda: (site.run(job) or {})["summary"].get("loss", {}).get("count") == 1000, within_s=8)
-    site.await_state(job, "COMPLETED", within_s=20)
+    wait_until(lambda: (site.run(job) or {})["summary"].get("loss", {}).get("count") == 1000)
+    site.await_state(job, "COMPLETED")
     ended_s = float(site.accounting(job)[0][2])
     assert time.time() - ended_s < 4
     check_the_thousand(site, job)
@@ -42,7 +42,7 @@ def test_a_job_that_lived_while_the_server_was_down_is_complete(site: Site) -> N
     finally:
         site.cluster.start_server()
     # The watcher may know the end before the agents, who wait a little longer each time, have tried again.
-    wait_until(lambda: ((site.run(job) or {}).get("summary") or {}).get("loss", {}).get("count") == 1000, within_s=40)
+    wait_until(lambda: ((site.run(job) or {}).get("summary") or {}).get("loss", {}).get("count") == 1000)
     check_the_thousand(site, job)
 
 

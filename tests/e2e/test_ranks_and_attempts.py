@@ -42,7 +42,7 @@ def _count(site: Site, job: int, metric: str) -> int:
 
 def test_eight_ranks_on_two_nodes_are_one_run(site: Site) -> None:
     job = site.sbatch(f"srun python -c '{RANK}'", "-N2", "-n8", "--ntasks-per-node=4")
-    run = site.await_truth(job, within_s=90)
+    run = site.await_truth(job)
     assert run["state"] == "COMPLETED"
     wait_until(lambda: _count(site, job, "loss") == 160, what="all points of all ranks")
     every = site.series(run, "loss", rank="all")
@@ -66,13 +66,13 @@ def test_a_requeued_job_resumes_from_its_checkpoint_and_omitted_steps_count_on(s
     # In alice's home, which stays when a cluster goes: job ids begin again there.
     resuming = site.sbatch(f"export SAVED=saved-{uuid.uuid4().hex}\nexec python -c '{RESUMES}'", "--requeue")
     counting = site.sbatch(f"exec python -c '{COUNTS}'", "--requeue")
-    wait_until(lambda: _count(site, resuming, "loss") > 35, within_s=60, what="some steps after a checkpoint")
-    wait_until(lambda: _count(site, counting, "x") > 5, within_s=60)
+    wait_until(lambda: _count(site, resuming, "loss") > 35, what="some steps after a checkpoint")
+    wait_until(lambda: _count(site, counting, "x") > 5)
     for job in (resuming, counting):
         site.as_root("scontrol", "requeue", str(job))
         site.await_state(job, "PENDING")
     for job in (resuming, counting):
-        assert len(site.await_truth(job, within_s=90)["attempts"]) == 2
+        assert len(site.await_truth(job)["attempts"]) == 2
     wait_until(lambda: (site.run(resuming) or {})["summary"]["loss"]["last_step"] == 59)
     _resumed(site, site.run(resuming) or {})
     wait_until(lambda: site.series(site.run(counting) or {}, "x")["y"].count(2) == 30)

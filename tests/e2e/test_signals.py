@@ -28,7 +28,7 @@ def test_a_checkpoint_is_saved_when_slurm_warns_of_the_limit(site: Site) -> None
     of_the_script = site.sbatch(f"exec python -c '{SAVES}'", "--time=1", "--signal=B:USR1@50")
     of_the_steps = site.sbatch(f"srun python -c '{SAVES}'", "--time=1", "--signal=USR1@50")
     for job in (of_the_script, of_the_steps):
-        run = site.await_truth(job, within_s=100)
+        run = site.await_truth(job, within_s=180)
         assert run["state"] == "COMPLETED"
         wait_until(partial(_is_told, site, job), what="what the handler logged")
         summary = (site.run(job) or {})["summary"]

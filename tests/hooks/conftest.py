@@ -48,7 +48,7 @@ class Node:
             cwd="/",
             capture_output=True,
             text=True,
-            timeout=10,
+            timeout=60,
             user=uid,
             group=uid,
             extra_groups=[],

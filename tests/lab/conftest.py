@@ -25,7 +25,7 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 def run() -> Run:
     """`./run` with these words, as a person would call it."""
 
-    def call(*words: str, timeout_s: float = 60, **more: object) -> subprocess.CompletedProcess[str]:
+    def call(*words: str, timeout_s: float = 120, **more: object) -> subprocess.CompletedProcess[str]:
         argv = [str(CHECKOUT / "run"), *words]
         return subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout_s, **more)  # type: ignore[call-overload,no-any-return]
 
@@ -47,7 +47,7 @@ def cluster(crashlab: Cluster) -> Cluster:
     return crashlab
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def checkout_of_alice() -> Iterator[Path]:
     """A clone in a folder of alice's, without anything that a set-up makes."""
     users.make_users()
@@ -67,7 +67,7 @@ def checkout_of_alice() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def repaired_checkout(checkout_of_alice: Path) -> Path:
     """That clone after a set-up without root, which was killed half-way and started again."""
     alice = pwd.getpwnam("alice")
@@ -77,10 +77,10 @@ def repaired_checkout(checkout_of_alice: Path) -> Path:
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
     installed = checkout_of_alice / ".venv" / "lib"
-    wait_until(lambda: list(installed.glob("python3*/site-packages/hatchling")), within_s=120)
+    wait_until(lambda: list(installed.glob("python3*/site-packages/hatchling")), within_s=300)
     os.killpg(first.pid, signal.SIGKILL)
     first.wait()
-    again = as_alice(checkout_of_alice, "./run", "setup", timeout_s=280)
+    again = as_alice(checkout_of_alice, "./run", "setup", timeout_s=600)
     assert again.returncode == 0, again.stdout + again.stderr
     return checkout_of_alice
 
@@ -103,7 +103,7 @@ def environment_of_alice() -> dict[str, str]:
 
 
 def as_alice(
-    folder: Path, *words: str, env: dict[str, str] | None = None, timeout_s: float = 60
+    folder: Path, *words: str, env: dict[str, str] | None = None, timeout_s: float = 120
 ) -> subprocess.CompletedProcess[str]:
     """A command as alice in a folder, in a clean environment."""
     return users.run_as("alice", words, env={**environment_of_alice(), **(env or {})}, cwd=folder, timeout_s=timeout_s)

@@ -6,7 +6,6 @@ import os
 import shlex
 import socket
 import subprocess
-import time
 
 import pytest
 
@@ -45,10 +44,9 @@ def test_a_job_finds_tracker_on_its_path(cluster: Cluster) -> None:
     assert "tracker" in said[1]
 
 
-def test_up_again_is_harmless_and_quick(cluster: Cluster) -> None:
-    before, started = pids(cluster), time.monotonic()
+def test_up_again_is_harmless(cluster: Cluster) -> None:
+    before = pids(cluster)
     cluster.up()
-    assert time.monotonic() - started < 10
     assert pids(cluster) == before
     assert all(before.values())
 

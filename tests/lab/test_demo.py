@@ -24,9 +24,9 @@ def everything_is_gone() -> bool:
     return not at.root.exists() and not leftovers.processes(at, nodes) and not leftovers.mounts(at)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_the_demo_ends_well_and_tears_everything_down(run: Run) -> None:
-    answer = run("demo", "--once", timeout_s=500)
+    answer = run("demo", "--once", timeout_s=900)
     assert answer.returncode == 0, answer.stdout + answer.stderr
     table = [line for line in answer.stdout.splitlines() if line.endswith("  ok")]
     assert len(table) == 9
@@ -36,12 +36,13 @@ def test_the_demo_ends_well_and_tears_everything_down(run: Run) -> None:
     assert everything_is_gone()
 
 
+@pytest.mark.timeout(1200)
 def test_the_demo_on_the_slurm_that_is_here_needs_no_root(repaired_checkout: Path) -> None:
     cluster = Cluster("barelab", nodes=1, gpus=0, bare=True)
     cluster.remove()
     cluster.up()
     env = {"SLURM_CONF": str(cluster.at.slurm_conf)}
-    answer = as_alice(repaired_checkout, "./run", "demo", "--here", "--once", env=env, timeout_s=250)
+    answer = as_alice(repaired_checkout, "./run", "demo", "--here", "--once", env=env, timeout_s=500)
     cluster.remove()
     assert answer.returncode == 0, answer.stdout + answer.stderr
     assert "this cluster has 1 node" in answer.stdout

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 from tests.lab.conftest import as_alice
@@ -15,11 +14,9 @@ def test_an_interrupted_set_up_is_repaired_by_the_next_start(repaired_checkout: 
 
 
 def test_a_second_set_up_has_nothing_to_do(repaired_checkout: Path) -> None:
-    started = time.monotonic()
     answer = as_alice(repaired_checkout, "./run", "setup")
     assert answer.returncode == 0
     assert answer.stdout.splitlines() == ["ready: .venv/bin/python, .venv/bin/tracker"]
-    assert time.monotonic() - started < 5
 
 
 def test_the_pins_name_versions_and_nothing_else(repaired_checkout: Path) -> None:

@@ -23,7 +23,7 @@ from playwright.sync_api import Browser, BrowserContext, Page
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.serving import make_server
 
-from tests.cli.test_server import free_ports
+from tests.ports import free_ports
 from tests.conftest import wait_until
 from tracker.settings import Settings
 from tracker.store import tokens

@@ -23,7 +23,7 @@ def _drawn(page: Page, metric: str, points: int, asked: str = "&x=") -> Locator:
     """The card of the metric as soon as it shows so many points of the series that was asked for."""
     card = _card(page, metric)
     card.scroll_into_view_if_needed()
-    expect(card.locator(".plot")).to_have_attribute("data-points", str(points), timeout=10_000)
+    expect(card.locator(".plot")).to_have_attribute("data-points", str(points))
     expect(card.locator(".plot")).to_have_attribute("data-from", re.compile(re.escape(asked)))
     expect(card.locator("canvas")).to_have_count(1)
     return card
@@ -106,7 +106,7 @@ def test_who_zooms_in_sees_the_points_that_the_whole_chart_left_out(server: Serv
         page.mouse.move(box["x"] + box["width"] * x, box["y"] + 60)
         page.mouse.down() if x == 0.5 else page.mouse.up()
     plot = card.locator(".plot")
-    expect(plot).to_have_attribute("data-from", re.compile(r"&x_min=\d.*&x_max=\d"), timeout=10_000)
+    expect(plot).to_have_attribute("data-from", re.compile(r"&x_min=\d.*&x_max=\d"))
     points = int(plot.get_attribute("data-points") or 0)
     assert 200 < points < 1000  # all that there are in that part
     card.locator(".u-over").dblclick()

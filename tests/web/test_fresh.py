@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.cli.test_server import free_ports
+from tests.ports import free_ports
 from tests.conftest import wait_until
 from web.stream import hub
 

@@ -253,7 +253,7 @@ def test_new_media_appear_while_the_run_goes_on(server: Server, visit: Visit) ->
     expect(looked_at.get_by_role("img", name="b at step 1")).to_be_visible()
     more = (image("a", 2, png(0, 255, 0)), image("b", 3, png(1, 1, 1)), histogram("h", 1), artifact("late"))
     log(server.database, *more, offset=held)
-    expect(_card(page, "a").get_by_role("img", name="a at step 2")).to_be_visible(timeout=10_000)
+    expect(_card(page, "a").get_by_role("img", name="a at step 2")).to_be_visible()
     expect(_card(page, "h").locator("canvas")).to_be_visible()
     expect(page.get_by_role("region", name="Artifacts")).to_contain_text("late.pt")
     expect(looked_at.locator(".stage")).to_have_attribute("data-shown", "3")

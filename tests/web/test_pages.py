@@ -25,7 +25,7 @@ def _drawn(page: Page, metric: str, points: int) -> None:
     """Wait until the chart of the metric shows so many points."""
     card = page.locator(".chart", has=page.get_by_role("heading", name=metric, exact=True))
     card.scroll_into_view_if_needed()
-    expect(card.locator(".plot")).to_have_attribute("data-points", str(points), timeout=10_000)
+    expect(card.locator(".plot")).to_have_attribute("data-points", str(points))
     expect(card.locator("canvas")).to_be_visible()
 
 
@@ -68,7 +68,7 @@ def test_the_last_lines_of_the_output_come_though_the_end_was_known_before_them(
     expect(page.locator("#main")).to_contain_text("Nothing printed yet.")
     with server.database.write() as session:
         samples.print_output(session, run, "trained\n", complete=True)
-    expect(page.locator("#main")).to_contain_text("trained", timeout=8_000)
+    expect(page.locator("#main")).to_contain_text("trained")
 
 
 def test_an_empty_house_says_what_to_do_next(server: Server, visit: Visit) -> None:
@@ -91,13 +91,13 @@ def test_a_job_appears_and_ends_without_reload(server: Server, visit: Visit) -> 
         run = samples.add_run(session, name="first walk", gpus={"n1": [1]})
         samples.log(session, run, "loss", [0.5, 0.25])
     queue, results = page.get_by_role("region", name="Queue"), page.get_by_role("region", name="Results")
-    expect(queue).to_contain_text("first walk", timeout=10_000)
+    expect(queue).to_contain_text("first walk")
     expect(queue).to_contain_text("0.25")
     with server.database.write() as session:
         ended = session.get_one(Run, run.id)
         ended.state, ended.ended_at = "COMPLETED", samples.moment()
         samples.changed(session, ended)
-    expect(results).to_contain_text("first walk", timeout=10_000)
+    expect(results).to_contain_text("first walk")
     expect(queue).not_to_contain_text("first walk")
     assert page.evaluate("window.sameDocument") is True
 
@@ -369,7 +369,7 @@ def test_who_is_logged_out_meanwhile_is_told(server: Server, visit: Visit) -> No
     person.page.route("**/api/v1/stream", lambda _route: None)  # so that the page asks each second
     page = person.open("/")
     page.context.clear_cookies()
-    expect(page.get_by_role("status")).to_contain_text("You are logged out.", timeout=10_000)
+    expect(page.get_by_role("status")).to_contain_text("You are logged out.")
     person.console.clear()  # the browser itself reports the 401
 
 
@@ -378,11 +378,11 @@ def test_a_server_that_comes_back_is_found_again(server: Server, visit: Visit) -
     person.page.route("**/api/v1/stream", lambda _route: None)
     page = person.open("/")
     page.route("**/*fragment=1", lambda route: route.abort())
-    expect(page.locator("#connection")).to_contain_text("The server does not answer", timeout=10_000)
+    expect(page.locator("#connection")).to_contain_text("The server does not answer")
     page.unroute("**/*fragment=1")
     with server.database.write() as session:
         samples.add_run(session, name="made meanwhile")
-    expect(page.locator("#main")).to_contain_text("made meanwhile", timeout=15_000)
+    expect(page.locator("#main")).to_contain_text("made meanwhile")
     expect(page.locator("#connection")).to_be_hidden()
     person.console.clear()  # the browser itself reports the failed requests
 

@@ -140,7 +140,7 @@ def test_a_driver_that_hangs_holds_up_neither_points_nor_samples(
     start(BUSY, **IN_JOB)
     with node.agent("--sample-every", 1, **nvml.env):
         node.write(range(100), folder=FOLDER, uid=UID)
-        wait_until(lambda: server.files.get((FOLDER, "w1"), b"").count(b"\n") == 100, within_s=5)
+        wait_until(lambda: server.files.get((FOLDER, "w1"), b"").count(b"\n") == 100, within_s=15)
         wait_until(lambda: samples(server), within_s=60)
     assert gpus_of(samples(server)[0]) == set()
 
