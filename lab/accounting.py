@@ -43,7 +43,7 @@ def start_mariadb(at: Place) -> None:
     if not daemon.pid():
         _make_data(at)
         daemon.start()
-    daemon.wait_ready(lambda: _sql(at, "SELECT 1"), within_s=60)
+    daemon.wait_ready(lambda: _sql(at, "SELECT 1"))
     # 26.05 died when it had to make its database itself.
     _sql(at, "CREATE DATABASE IF NOT EXISTS slurm_acct_db")
 
@@ -75,7 +75,7 @@ def start_slurmdbd(at: Place, env: dict[str, str]) -> None:
     """Start slurmdbd and wait until it answers; slurmctld started before that would end at once."""
     daemon = slurmdbd(at)
     daemon.start()
-    daemon.wait_ready(lambda: _sacctmgr(env, "-n", "list", "cluster") is not None, within_s=60)
+    daemon.wait_ready(lambda: _sacctmgr(env, "-n", "list", "cluster") is not None)
 
 
 def make_accounts(at: Place, env: dict[str, str]) -> None:
@@ -105,7 +105,7 @@ def _must(env: dict[str, str], *words: str) -> None:
         problems.append(answer.stderr or answer.stdout)
         return answer.returncode == 0 or "already exists" in problems[-1]
 
-    if not wait_until(done, within_s=10, pause_s=0.2):
+    if not wait_until(done, within_s=60, pause_s=0.2):
         raise LabError(f"`sacctmgr {' '.join(words)}` failed: {problems[-1].strip()}")
 
 

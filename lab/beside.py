@@ -37,7 +37,7 @@ def start_server(at: Place, memory: Memory) -> None:
     daemon = server(at, memory)
     daemon.start()
     # The file tells that it is this server: somebody else's may have taken the port in the meantime.
-    daemon.wait_ready(lambda: (at.home / "server.json").exists() and _answers(f"{url(memory)}/readyz"), within_s=60)
+    daemon.wait_ready(lambda: (at.home / "server.json").exists() and _answers(f"{url(memory)}/readyz"))
 
 
 def agent(at: Place, memory: Memory, node: str) -> Daemon:

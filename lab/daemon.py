@@ -114,7 +114,7 @@ class Daemon:
         _children[child.pid] = child
         self.pid_file.write_text(f"{child.pid}\n")
 
-    def wait_ready(self, ready: Callable[[], bool], *, within_s: float = 30) -> None:
+    def wait_ready(self, ready: Callable[[], bool], *, within_s: float = 120) -> None:
         """Wait until `ready` says yes. Raises LabError when the daemon ends before, or too much time goes by."""
         if wait_until(lambda: ready() or not self.pid(), within_s=within_s) and ready():
             return

@@ -19,12 +19,13 @@ class Sample:
     interfere: tuple[str, ...] = ()  # the command that befalls the job, {job}, once it has logged some points
 
 
-UPDATE = ("scontrol", "update")  # a limit is a minute or more; EndTime brings it near, which whose job it is may do
+# No limit is shorter than a minute, but the owner of a job may bring its end near; Slurm looks each half minute.
+AT_ITS_LIMIT = ("scontrol", "update", "JobId={job}", "EndTime=now")
 SAMPLES = (
     Sample("digits.sh", "four learning rates", "COMPLETED", metric="test/loss", points=40, tasks=4),
     Sample("two_nodes.sh", "two nodes", "COMPLETED", points=50, nodes=2),
     Sample("fails.sh", "exits 3", "FAILED", points=0),
-    Sample("too_long.sh", "hits its time limit", "TIMEOUT", interfere=(*UPDATE, "JobId={job}", "EndTime=now")),
+    Sample("too_long.sh", "hits its time limit", "TIMEOUT", interfere=AT_ITS_LIMIT),
     Sample("cancelled.sh", "is cancelled", "CANCELLED", interfere=("scancel", "{job}")),
     Sample("resume.sh", "is requeued half-way", "COMPLETED", points=60, interfere=("scontrol", "requeue", "{job}")),
 )

@@ -20,7 +20,7 @@ from tracker.store.database import Database
 
 ROOT = Path(__file__).resolve().parent.parent
 LABS = ("test", "crashlab", "barelab")  # clusters of these tests
-ON_SLURM = ("tests/e2e/", "tests/lab/")
+TOGETHER = ("tests/e2e/", "tests/lab/", "tests/store/test_replica.py")  # they share what takes long to start
 # A shell starts jobs in the background with interrupts ignored, and programs that tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -62,11 +62,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 class Scheduling(LoadScopeScheduling):
-    """A worker takes file after file, but all tests of a folder that are on Slurm; these are most and begin first."""
+    """A worker takes test after test. Those that stay together begin first: they take longest."""
 
     def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.partition("::")[0]
-        return next((folder for folder in ON_SLURM if file.startswith(folder)), file)
+        return next((place for place in TOGETHER if nodeid.startswith(place)), nodeid)
 
 
 def wait_until(true: Callable[[], object], within_s: float = 60, pause_s: float = 0.05, what: str = "") -> object:

@@ -17,7 +17,7 @@ import psycopg2
 
 from tests.ports import free_port
 
-READY_WITHIN_S = 30
+READY_WITHIN_S = 120
 
 
 class Postgres:
