@@ -15,11 +15,11 @@ from playwright.sync_api import Browser, expect, sync_playwright
 from xdist.scheduler import LoadScopeScheduling
 
 from lab.cluster import Cluster
+from lab.place import labs_root
 from tests.postgres import Postgres
 from tracker.store.database import Database
 
 ROOT = Path(__file__).resolve().parent.parent
-LABS = ("test", "crashlab", "barelab")  # clusters of these tests
 TOGETHER = ("tests/e2e/", "tests/lab/", "tests/store/test_replica.py")  # they share what takes long to start
 # A shell starts jobs in the background with interrupts ignored, and programs that tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -33,10 +33,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Workers that are interrupted have ten seconds, which may not do for taking a cluster down."""
-    if exitstatus == pytest.ExitCode.INTERRUPTED and session.config.pluginmanager.hasplugin("dsession"):
-        for name in LABS:
-            Cluster(name).remove()
+    """An interrupted worker has ten seconds, which may not do for taking its cluster down."""
+    for mark in labs_root().glob(f"*/tests-{os.getpid()}") if exitstatus == pytest.ExitCode.INTERRUPTED else ():
+        Cluster(mark.parent.name).remove()
+
+
+def mark_ours(cluster: Cluster) -> None:
+    """Before a worker brings a cluster up: should the worker be killed, who started it takes the cluster down."""
+    cluster.at.root.mkdir(parents=True)
+    (cluster.at.root / f"tests-{os.getppid()}").touch()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from lab.cluster import Cluster
-from tests.conftest import wait_until
+from tests.conftest import mark_ours, wait_until
 
 LOG_FOR_EVER = (
     "exec python -c 'import time,tracker\nfor i in range(10000): tracker.log({\"x\": i}, i); time.sleep(0.05)'"
@@ -92,6 +92,7 @@ class Site:
 def site() -> Iterator[Site]:
     cluster = Cluster("test", nodes=2, gpus=2)
     cluster.remove()
+    mark_ours(cluster)
     cluster.up()
     yield Site(cluster)
     cluster.remove()

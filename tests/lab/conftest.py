@@ -16,7 +16,7 @@ import pytest
 from lab import users
 from lab.cluster import Cluster
 from lab.place import CHECKOUT
-from tests.conftest import wait_until
+from tests.conftest import mark_ours, wait_until
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -37,6 +37,7 @@ def crashlab() -> Iterator[Cluster]:
     """A cluster of one node that a test may do anything to; the next test finds it up again."""
     cluster = Cluster("crashlab", nodes=1, gpus=1)
     cluster.remove()
+    mark_ours(cluster)
     yield cluster
     cluster.remove()
 

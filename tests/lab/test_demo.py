@@ -14,7 +14,7 @@ import pytest
 from lab import leftovers
 from lab.cluster import Cluster
 from lab.place import CHECKOUT, place
-from tests.conftest import wait_until
+from tests.conftest import mark_ours, wait_until
 from tests.lab.conftest import Run, as_alice
 
 
@@ -40,6 +40,7 @@ def test_the_demo_ends_well_and_tears_everything_down(run: Run) -> None:
 def test_the_demo_on_the_slurm_that_is_here_needs_no_root(repaired_checkout: Path) -> None:
     cluster = Cluster("barelab", nodes=1, gpus=0, bare=True)
     cluster.remove()
+    mark_ours(cluster)
     cluster.up()
     env = {"SLURM_CONF": str(cluster.at.slurm_conf)}
     answer = as_alice(repaired_checkout, "./run", "demo", "--here", "--once", env=env, timeout_s=500)
