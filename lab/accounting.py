@@ -6,6 +6,7 @@ import os
 import pwd
 import shutil
 import subprocess
+from pathlib import Path
 
 from lab.daemon import MARK, Daemon, wait_until
 from lab.place import LabError, Place
@@ -23,6 +24,7 @@ def mariadb(at: Place) -> Daemon:
         f"--datadir={at.database}",
         f"--socket={at.database_socket}",
         f"--pid-file={at.database}/mariadb.pid",
+        f"--tmpdir={_temporary(at)}",
         "--skip-networking",
         "--innodb-buffer-pool-size=64M",
         "--innodb-flush-log-at-trx-commit=2",
@@ -41,6 +43,7 @@ def start_mariadb(at: Place) -> None:
     """Start the database server, first making its files if they are missing or half-made."""
     daemon = mariadb(at)
     if not daemon.pid():
+        _make_folder(_temporary(at))
         _make_data(at)
         daemon.start()
     daemon.wait_ready(lambda: _sql(at, "SELECT 1"))
@@ -48,16 +51,25 @@ def start_mariadb(at: Place) -> None:
     _sql(at, "CREATE DATABASE IF NOT EXISTS slurm_acct_db")
 
 
+def _temporary(at: Place) -> Path:
+    """Not /tmp: a MariaDB that starts removes there what it takes for its own, and is another lab's."""
+    return at.root / "db-tmp"
+
+
+def _make_folder(folder: Path) -> None:
+    folder.mkdir(mode=0o755, exist_ok=True)
+    mysql = pwd.getpwnam("mysql")
+    os.chown(folder, mysql.pw_uid, mysql.pw_gid)
+
+
 def _make_data(at: Place) -> None:
     finished = at.database / ".lab-made"
     if finished.exists():
         return
     shutil.rmtree(at.database, ignore_errors=True)
-    at.database.mkdir(mode=0o755)
-    mysql = pwd.getpwnam("mysql")
-    os.chown(at.database, mysql.pw_uid, mysql.pw_gid)
+    _make_folder(at.database)
     argv = ["mariadb-install-db", "--no-defaults", "--user=mysql", f"--datadir={at.database}"]
-    argv += ["--auth-root-authentication-method=normal", "--skip-test-db"]
+    argv += [f"--tmpdir={_temporary(at)}", "--auth-root-authentication-method=normal", "--skip-test-db"]
     # The mark, so that what an interruption leaves of it is found and ended.
     env = {**os.environ, MARK: f"{at.root}:mariadb-install-db"}
     done = subprocess.run(argv, capture_output=True, text=True, check=False, env=env)
