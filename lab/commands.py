@@ -76,13 +76,13 @@ def test(words: argparse.Namespace) -> int:
     """`./run test [pytest's arguments]`."""
     as_root(words)
     lab.setup.set_up("test")
-    return _become_python("-m", "pytest", *_workers(words.rest), *words.rest)
+    return _become_python("-m", "pytest", *workers(words.rest), *words.rest)
 
 
-def _workers(rest: list[str]) -> list[str]:
-    """All tests are spread over several processes; those of a file or a folder that is named run in this one."""
+def workers(rest: list[str]) -> list[str]:
+    """pytest's words for several processes, or none when a file or a folder is named among its other words."""
     named = any(Path(word.partition("::")[0]).exists() for word in rest)
-    return [] if named or "no:xdist" in rest else ["-n", "auto"]
+    return [] if named or any("no:xdist" in word for word in rest) else ["-n", "auto"]
 
 
 def bench(words: argparse.Namespace) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lab import debian, users
+from lab import commands, debian, users
 from lab.place import CHECKOUT, LabError
 from lab.progress import run_step
 from tests.lab.conftest import Run, as_alice
@@ -36,6 +36,16 @@ def test_help_shows_every_command_and_examples(run: Run, word: str) -> None:
     for command in ("demo", "test", "check", "bench", "cluster", "setup"):
         assert f"\n  {command} " in answer.stdout
     assert "./run demo --once" in answer.stdout
+
+
+@pytest.mark.parametrize("words", [[], ["-k", "torn"], ["-n", "0"], ["--durations=9"]])
+def test_all_tests_are_spread_over_processes(words: list[str]) -> None:
+    assert commands.workers(words) == ["-n", "auto"]  # of two numbers pytest takes the later one
+
+
+@pytest.mark.parametrize("words", [["tests/store"], ["-q", "tests/lab/test_run.py::test_x"], ["-p", "no:xdist"]])
+def test_tests_that_are_named_run_in_one_process(words: list[str]) -> None:
+    assert commands.workers(words) == []
 
 
 def test_run_works_from_any_folder_and_through_a_link(tmp_path: Path) -> None:
