@@ -100,7 +100,8 @@ def environment_of_alice() -> dict[str, str]:
         "SSL_CERT",
     )
     kept = {name: value for name, value in os.environ.items() if name.startswith(told)}
-    return {**kept, "PIP_NO_COMPILE": "1", "PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": "/home/alice"}
+    own = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": "/home/alice"}
+    return {**kept, **own, "PIP_NO_COMPILE": "1"}  # what is used is compiled then
 
 
 def as_alice(
