@@ -23,8 +23,8 @@ from playwright.sync_api import Browser, BrowserContext, Page
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.serving import make_server
 
-from tests.ports import free_ports
 from tests.conftest import wait_until
+from tests.ports import free_ports
 from tracker.settings import Settings
 from tracker.store import tokens
 from tracker.store.database import Database

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.ports import free_ports
 from tests.conftest import wait_until
+from tests.ports import free_ports
 from web.stream import hub
 
 from .conftest import Listening, Person, Server

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from tests.cli.test_server import is_ready
-from tests.ports import free_ports
 from tests.conftest import Templates, wait_until
+from tests.ports import free_ports
 from tracker.store.database import Database
 
 from .conftest import Server
