@@ -94,6 +94,12 @@ def test_the_diff_as_a_file_applies(server: Server, tmp_path: Path) -> None:
     assert server.ask(f"/runs/{run.id}/code.diff?writer=%00", token=server.token()).status == 404
 
 
+def change(server: Server, run: Run) -> None:
+    """Something of the run changes, and its page looks again."""
+    with server.database.write() as session:
+        samples.changed(session, run)
+
+
 def test_the_run_s_page_names_the_commit_and_asks_for_the_rest_when_opened(server: Server, visit: Visit) -> None:
     run = add(server)
     person = visit(server)
@@ -103,7 +109,7 @@ def test_the_run_s_page_names_the_commit_and_asks_for_the_rest_when_opened(serve
     summary = page.locator(".capture > summary")
     expect(summary).to_contain_text("train.py 3f9c2a7be1 on try/lower-lr with changes")
     with page.expect_response(lambda answer: "fragment=1" in answer.url and "/code" not in answer.url) as fresh:
-        pass
+        change(server, run)
     assert "lr = 0.01" not in fresh.value.text() if fresh.value.status == 200 else True
     assert [url for url in asked if "/code" in url] == []
     body = opened(page)
@@ -116,7 +122,7 @@ def test_the_run_s_page_names_the_commit_and_asks_for_the_rest_when_opened(serve
     expect(body.locator(".diff .removed")).to_have_text(["-lr = 0.1\n"])
     assert body.locator(".diff").evaluate("pre => pre.textContent") == DIFF
     with page.expect_response(lambda answer: "fragment=1" in answer.url):
-        pass
+        change(server, run)
     expect(body.locator(".diff")).to_be_visible()
     assert len([url for url in asked if "/code" in url]) == 1
 
