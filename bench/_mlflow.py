@@ -1,4 +1,4 @@
-"""MLflow's server beside ours: log-batch as its client calls it, with at most 1,000 metrics a request, and charts."""
+"""MLflow's server beside ours: log-batch as its client calls it, with at most 1,000 metrics a request, charts, and search."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import psycopg2
 
 from bench._agents import in_processes
 from bench._peers import mlflow_server, peers_python
+from bench._runs_filled import copy, narrow, wide
 from bench._servers import new_database
 from lab.place import LabError
 
@@ -76,6 +77,46 @@ def log_batches(url: str, processes: int, metrics: int) -> tuple[int, float]:
 
     took_s = in_processes(work, processes)
     return processes * REQUESTS * METRICS_A_REQUEST, took_s
+
+
+def fill_runs(database: str, runs: int) -> None:
+    """Put the runs that tracker finds into MLflow's own tables; of their points the last ones, which it searches."""
+    rows, ids = narrow(0, runs, runs)
+    found = wide(ids)
+    for lines in (*rows.values(), *found.values()):
+        lines[:] = [(one[0].replace("-", ""), *one[1:]) for one in lines]  # as MLflow writes ids
+    tables = {
+        "runs (run_uuid, name, user_id, status, start_time, end_time, lifecycle_stage, experiment_id, artifact_uri)": [
+            (run[0], run[2], run[3], "FINISHED", run[6] // 1000, run[7] // 1000, "active", 0, "/nowhere")
+            for run in rows["runs"]
+        ],
+        "params (run_uuid, key, value)": [one[:3] for one in found["params"]],
+        "tags (run_uuid, key, value)": rows["tags"],
+        "latest_metrics (run_uuid, key, value, timestamp, step, is_nan)": [
+            (run_id, metric, 0.0 if last is None else last, 0, 9999, last is None)
+            for run_id, metric, last, *_ in found["summaries"]
+        ],
+    }
+    connection = psycopg2.connect(f"{database.rpartition('/')[0]}/mlflow")
+    for table, lines in tables.items():
+        copy(connection, table, lines)
+    connection.commit()
+    connection.autocommit = True
+    connection.cursor().execute("VACUUM ANALYZE")
+    connection.close()
+
+
+def search(url: str, query: dict[str, Any]) -> float:
+    """Ask for a page of 50 runs: how long the answer takes, in milliseconds."""
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=120)
+    connection.connect()
+    begun_s = time.perf_counter()
+    found = _call(connection, "runs/search", {"experiment_ids": ["0"], "max_results": 50, **query})
+    took_ms = (time.perf_counter() - begun_s) * 1000
+    connection.close()
+    if len(found.get("runs", [])) < 50:
+        raise LabError(f"MLflow finds {len(found.get('runs', []))} runs of {query}")
+    return took_ms
 
 
 def _metrics(metrics: int, request: int) -> list[dict[str, Any]]:

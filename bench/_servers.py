@@ -163,6 +163,17 @@ def family_cpu_s(pid: int) -> float:
     return _cpu_s(pid) + sum(family_cpu_s(int(child)) for child in children)
 
 
+def postgresql_cpu_s(url: str) -> float:
+    """Processor time of the processes that serve the connections to this database, as far as they live."""
+    with psycopg2.connect(url) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        pids = [pid for (pid,) in cursor.fetchall()]
+    connection.close()
+    return sum(map(_cpu_s, pids))
+
+
 def _cpu_s(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return sum(map(int, fields[11:13])) / _TICKS_PER_S

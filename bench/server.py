@@ -6,6 +6,7 @@ import argparse
 import importlib
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -25,6 +26,7 @@ class Asked:
     quick: bool
     minutes: float
     peers: bool
+    sizes: Sequence[int] = ()
 
 
 def parts() -> dict[str, str]:
@@ -37,7 +39,7 @@ def main(argv: list[str]) -> int:
     """Measure, print, and bring the document up to date where asked. Returns the exit code."""
     given = _arguments(argv)
     lab.setup.end_orderly_on_sigterm()
-    asked = Asked(given.databases, given.quick, given.minutes, not given.no_peers)
+    asked = Asked(given.databases, given.quick, given.minutes, not given.no_peers, given.sizes)
     try:
         for name in given.parts or parts():
             _measure(name, asked, given.json, given.docs)
@@ -56,6 +58,7 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--databases", type=_kinds, default=list(KINDS), help="postgresql,sqlite or one of them")
     parser.add_argument("--quick", action="store_true", help="few rounds and small sizes")
     parser.add_argument("--minutes", type=float, default=10, help="how long nodes and memory are watched (10)")
+    parser.add_argument("--sizes", type=_sizes, default=(), help="runs to find pages of: 10000,100000")
     parser.add_argument("--no-peers", action="store_true", help="leave other trackers out")
     parser.add_argument("--json", metavar="FILE", type=Path, help="append the figures for a program, a line a part")
     parser.add_argument("--docs", action="store_true", help="write the tables into docs/benchmarks.md")
@@ -71,6 +74,13 @@ def _kinds(text: str) -> list[str]:
     if unknown:
         raise argparse.ArgumentTypeError(f"{unknown[0]!r} is none of {', '.join(KINDS)}")
     return text.split(",")
+
+
+def _sizes(text: str) -> list[int]:
+    sizes = [int(one) for one in text.split(",") if one.isdigit() and int(one)]
+    if len(sizes) < len(text.split(",")):
+        raise argparse.ArgumentTypeError(f"{text!r} are no sizes such as 10000,100000")
+    return sizes
 
 
 def _measure(name: str, asked: Asked, file: Path | None, into_document: bool) -> None:

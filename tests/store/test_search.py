@@ -21,11 +21,12 @@ from tracker.store.search.pages import Search
 ADMIN = Identity("root", "admin")
 
 
-@pytest.fixture(params=["points come", "results are made", "few", "many"])
+@pytest.fixture(params=["points come", "results are made", "few", "few together", "many"])
 def zoo(request: pytest.FixtureRequest, db: Database, monkeypatch: pytest.MonkeyPatch) -> Database:
     """Six runs, told apart by their names; whatever way they are found, they are the same ones in the same order."""
-    if request.param in ("few", "many"):
-        monkeypatch.setattr(candidates, "FEW_RUNS", 1000 if request.param == "few" else -1)
+    few_runs = {"few": 1000, "few together": 1, "many": -1}.get(request.param)
+    if few_runs is not None:
+        monkeypatch.setattr(candidates, "FEW_RUNS", few_runs)
     told = [
         ("good", "COMPLETED", {"lr": "0.01", "optimizer": "adam"}, [1.0, 0.2], {"stage": "xfinal"}),
         ("better", "COMPLETED", {"lr": "0.001", "optimizer": "Adam"}, [1.0, 0.1], {"stage": "draft"}),

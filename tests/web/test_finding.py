@@ -5,13 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from urllib.parse import urlencode
 
+import pytest
 from playwright.sync_api import expect
 
 from tracker.store import params
+from tracker.store.search import candidates
 
 from . import samples
 from .conftest import Person, Server
+from .test_api import counted_statements
 
+PAGES = (
+    "/api/v1/runs", "/api/v1/runs?order_by=min(metrics.loss)+desc",
+    "/api/v1/runs?order_by=params.lr&filter=params.lr+!%3D+7+and+metrics.loss+<+99+and+user+like+'%25'",
+    "/api/v1/runs:groups?group_by=params.lr&metric=loss&filter=params.lr+>+0", "/runs?order_by=params.lr",
+    "/runs?group_by=params.lr&metric=loss", "/experiments",
+)  # fmt: skip
 Visit = Callable[..., Person]
 
 
@@ -38,6 +47,20 @@ def test_groups_tell_of_runs_and_of_all_points(server: Server) -> None:
     for wrong, code in (("group_by=metrics.loss", "bad_filter"), ("", "bad_input"), ("group_by=a.b.c", "bad_filter")):
         refused = server.ask(f"/api/v1/runs:groups?{wrong}", token=server.token())
         assert (refused.status, refused.json["code"]) == (400, code)
+
+
+@pytest.mark.parametrize("few_runs", [3000, 1])
+def test_a_page_of_runs_is_at_most_ten_statements(
+    server: Server, monkeypatch: pytest.MonkeyPatch, few_runs: int
+) -> None:
+    monkeypatch.setattr(candidates, "FEW_RUNS", few_runs)
+    for _ in range(3):
+        _sweep(server)
+    token = server.token("root", "admin")
+    for path in PAGES:
+        with counted_statements(server) as said:
+            assert server.ask(path, token=token).status == 200, path
+        assert len(said) <= 10, (path, said)
 
 
 def test_what_is_found_is_exported_from_the_page(server: Server, visit: Visit) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from tracker.store import batches, segments
-from tracker.store.tables import Batch, Run
+from tracker.store.tables import Batch, Run, is_set
 
 MOST_POINTS = 1_000_000
 """Points compacted in one transaction, and in memory at once; a single batch may have more."""
@@ -20,7 +20,7 @@ MOST_POINTS = 1_000_000
 
 def due(session: Session) -> list[tuple[str, str]]:
     """Run and name of the writers of whom many batches wait."""
-    query = select(Batch.run_id, Batch.writer).where(Batch.due).distinct()
+    query = select(Batch.run_id, Batch.writer).where(is_set(Batch.due)).distinct()
     return [(run_id, writer) for run_id, writer in session.execute(query)]
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
+from operator import itemgetter
 from typing import Any, NamedTuple
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, and_, literal, select, union_all
 from sqlalchemy.orm import Session
-from sqlalchemy.orm.attributes import set_committed_value
+from sqlalchemy.orm.attributes import instance_dict
 
+from tracker.store import tables
 from tracker.store.tables import Param, Run, Summary, Tag
 
 
@@ -32,21 +35,84 @@ class Figures(NamedTuple):
     count: int  # type: ignore[assignment]  # a tuple's own `count` is of no use here
 
 
-_PARTS: tuple[tuple[str, type[Any], Any], ...] = (
-    ("params", Param, Pair),
-    ("tags", Tag, Pair),
-    ("summary", Summary, Figures),
-)
+class Gpu(NamedTuple):
+    """A GPU that an attempt held, as in its table."""
+
+    node: str
+    index: int  # type: ignore[assignment]  # a tuple's own `index` is of no use here
+    uuid: str | None
+    type: str | None
+
+
+class Attempt(NamedTuple):
+    """An allocation, as in its table, and its GPUs by node and index."""
+
+    number: int
+    started_at: datetime | None
+    ended_at: datetime | None
+    state: str
+    nodes: str | None
+    gpus: list[Gpu]
 
 
 def load(session: Session, runs: Sequence[Run]) -> None:
-    """Give runs their params, tags and summary, sorted by name, to read only."""
-    ids = [run.id for run in runs]
-    for name, table, kind in _PARTS:
-        columns = [getattr(table, field) for field in kind._fields]
-        found: dict[str, list[Any]] = {run_id: [] for run_id in ids}
-        query = select(table.run_id, *columns).where(table.run_id.in_(ids)).order_by(columns[0])
-        for run_id, *values in session.execute(query):
-            found[run_id].append(kind(*values))
-        for run in runs:
-            set_committed_value(run, name, found[run.id])
+    """Give runs their params, tags, summary and attempts, sorted by name or number, to read only: three statements."""
+    if runs:
+        _load_pairs(session, runs)
+        load_summary(session, runs)
+        _load_attempts(session, runs)
+
+
+def _load_pairs(session: Session, runs: Sequence[Run]) -> None:
+    found: dict[str, dict[str, list[Pair]]] = {"params": _for_each(runs), "tags": _for_each(runs)}
+    queries = (
+        select(literal(name).label("name"), table.run_id, table.key, table.value).where(_is_of(table, runs))
+        for name, table in (("params", Param), ("tags", Tag))
+    )
+    for name, run_id, *pair in session.execute(union_all(*queries)):
+        found[name][run_id].append(Pair(*pair))
+    for name, pairs in found.items():
+        _give(runs, name, pairs)
+
+
+def load_summary(session: Session, runs: Sequence[Run]) -> None:
+    """Give runs their summary alone."""
+    found: dict[str, list[Figures]] = _for_each(runs)
+    columns = [getattr(Summary, name) for name in Figures._fields]
+    for run_id, *figures in session.execute(select(Summary.run_id, *columns).where(_is_of(Summary, runs))):
+        found[run_id].append(Figures(*figures))
+    _give(runs, "summary", found)
+
+
+def _load_attempts(session: Session, runs: Sequence[Run]) -> None:
+    found: dict[tuple[str, int], Attempt] = {}
+    attempt, gpu = tables.Attempt, tables.Gpu
+    columns = [getattr(attempt, name) for name in Attempt._fields[:-1]]
+    columns += [getattr(gpu, name) for name in Gpu._fields]
+    query = select(attempt.run_id, *columns).where(_is_of(attempt, runs))
+    held = and_(gpu.run_id == attempt.run_id, gpu.attempt == attempt.number)
+    for run_id, number, started_at, ended_at, state, nodes, *of_gpu in session.execute(query.outerjoin(gpu, held)):
+        one = found.setdefault((run_id, number), Attempt(number, started_at, ended_at, state, nodes, []))
+        if of_gpu[0] is not None:
+            one.gpus.append(Gpu(*of_gpu))
+    attempts: dict[str, list[Attempt]] = _for_each(runs)
+    for (run_id, _), one in found.items():
+        one.gpus.sort(key=lambda gpu: (gpu.node, gpu.index))
+        attempts[run_id].append(one)
+    _give(runs, "attempts", attempts)
+
+
+def _for_each(runs: Sequence[Run]) -> dict[str, list[Any]]:
+    return {run.id: [] for run in runs}
+
+
+def _is_of(table: Any, runs: Sequence[Run]) -> ColumnElement[bool]:
+    return table.run_id.in_([run.id for run in runs])  # type: ignore[no-any-return]
+
+
+def _give(runs: Sequence[Run], name: str, found: dict[str, list[Any]]) -> None:
+    """We sort: PostgreSQL would sort the rows of all runs at once, by the rules of a language."""
+    for run in runs:
+        found[run.id].sort(key=itemgetter(0))
+        # What SQLAlchemy's own setter does, without a collection that watches what is changed in it.
+        instance_dict(run)[name] = found[run.id]

@@ -14,7 +14,7 @@ from sqlalchemy import delete, insert, select, update
 from sqlalchemy.orm import Session
 
 from tracker.states import FINAL_STATES
-from tracker.store.tables import Result, Run, Summary
+from tracker.store.tables import Result, Run, Summary, is_set
 
 RUNS_AT_ONCE = 200
 _UNSEEN = {"synchronize_session": False}
@@ -33,7 +33,7 @@ def forget(session: Session, run_ids: Collection[str]) -> None:
 
 def make(session: Session) -> int:
     """Make the results of runs that are over and due, some at a time; answer of how many. Again until it is none."""
-    chosen = select(Run.id).where(Run.results_due, Run.state.in_(FINAL_STATES)).limit(RUNS_AT_ONCE)
+    chosen = select(Run.id).where(is_set(Run.results_due), Run.state.in_(FINAL_STATES)).limit(RUNS_AT_ONCE)
     ids = session.scalars(chosen.with_for_update(skip_locked=True)).all()
     if ids:
         copied = select(*(getattr(Summary, name) for name in _COPIED)).where(Summary.run_id.in_(ids))

@@ -117,8 +117,7 @@ def find(
     ids, next_cursor = _searched(viewer, experiment, user, states, search, where, now).page(
         session, orders, limit, cursor
     )
-    chosen = select(Run).where(Run.id.in_(ids)).options(_ATTEMPTS)
-    found = {run.id: run for run in session.scalars(chosen)}
+    found = {run.id: run for run in session.scalars(select(Run).where(Run.id.in_(ids)))}
     page = Page([found[run_id] for run_id in ids], next_cursor)
     details.load(session, page.items)
     return page
@@ -149,6 +148,7 @@ def _searched(
         ways.append(Way((select(Run.id).where(Run.state.in_(states)),)))
     if search:
         allowed.append(_mentions(search))
+        ways.append(Way((select(Run.id).where(_mentions(search)),), scans=True))
     return Search(allowed, ways, where, now)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    ColumnElement,
     Computed,
     Dialect,
     ForeignKey,
@@ -15,6 +16,7 @@ from sqlalchemy import (
     MetaData,
     String,
     Text,
+    literal_column,
     text,
     types,
 )
@@ -50,6 +52,14 @@ class Table(DeclarativeBase):
         }
     )
     type_annotation_map = {datetime: UtcTime, int: BigInteger, bytes: LargeBinary}  # noqa: RUF012
+
+
+def is_set(flag: Any) -> ColumnElement[Any]:
+    """The condition that a flag is set, in the words of the partial index on it.
+
+    SQLAlchemy would say `flag = 1` to SQLite, which does not take that for the `flag` of the index and reads the table.
+    """
+    return literal_column(f"{flag.class_.__tablename__}.{flag.key}")
 
 
 def _head() -> MappedColumn[str]:

@@ -38,7 +38,7 @@ class JobList(RunList):
     @classmethod
     def seen(cls, page: Page, clusters: list[tables.Cluster]) -> JobList:
         """The queue as the store has it."""
-        return cls(**RunList.of(page).__dict__, as_of=_oldest(clusters), clusters=_watched(clusters))
+        return cls.model_construct(**RunList.of(page).__dict__, as_of=_oldest(clusters), clusters=_watched(clusters))
 
 
 class Node(BaseModel):

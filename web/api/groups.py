@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from flask import Blueprint
 from flask.typing import ResponseReturnValue
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from tracker.errors import BadFilter
 from tracker.store import runs as store
@@ -14,7 +14,7 @@ from tracker.store.search import groups as grouping
 from tracker.store.search.language import Field as Named
 from web.api.described import described
 from web.api.exchange import answer, read_query
-from web.api.models import Key, Number, RunsAsked, Text
+from web.api.models import Key, Number, RunsAsked, Text, Told
 from web.api.runs import filtered
 from web.context import db, viewer
 
@@ -37,10 +37,9 @@ class GroupsQuery(RunsAsked):
         return Named("metrics", self.metric, self.figure, 1) if self.metric else None
 
 
-class Figures(BaseModel):
+class Figures(Told):
     """Of `count` values the mean, the sample standard deviation, the least and the greatest; null if there are none."""
 
-    model_config = ConfigDict(from_attributes=True)
     count: int
     mean: Number | None
     std: Number | None
@@ -48,14 +47,13 @@ class Figures(BaseModel):
     max: Number | None
 
 
-class Group(BaseModel):
+class Group(Told):
     """Runs with the same values. `key`: of each field the value (its first 64 characters), or null if they lack it.
 
     `filter` finds these runs among those asked for. `values` are over the runs, each with its chosen figure of the
     metric, `points` over all points of the metric in all of them.
     """
 
-    model_config = ConfigDict(from_attributes=True)
     key: list[str | None]
     filter: str
     runs: int

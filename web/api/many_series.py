@@ -7,14 +7,14 @@ from uuid import UUID
 
 from flask import Blueprint
 from flask.typing import ResponseReturnValue
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from tracker.errors import BadInput, NotFound
 from tracker.store import charts, runs
 from web.api import series
 from web.api.described import described
 from web.api.exchange import answer, read_body, read_query
-from web.api.models import Key, NoQuery
+from web.api.models import Key, NoQuery, Told
 from web.context import db, viewer
 
 many_series = Blueprint("many_series", __name__)
@@ -36,7 +36,7 @@ class ChartOfRun(series.Chart):
     run: str
 
 
-class Charts(BaseModel):
+class Charts(Told):
     """The series that there are, by run and metric in the order in which they were asked for."""
 
     items: list[ChartOfRun]

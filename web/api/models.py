@@ -12,6 +12,7 @@ from datetime import datetime, timezone
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
+from typing_extensions import TypedDict  # as pydantic wants it before Python 3.12
 
 from tracker.actions.explain import explain
 from tracker.actions.read_values import MAX_NAME_CHARS, MAX_TEXT_CHARS, MAX_TIME_S
@@ -21,12 +22,6 @@ from tracker.store.exact import INT64
 from tracker.store.runs import Page
 
 _ISO_8601 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,6})?\d*)?(Z|[+-]\d\d:\d\d)?\Z", re.IGNORECASE)
-
-
-def _number(value: float) -> int | float | str:
-    if math.isfinite(value):
-        return value
-    return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
 
 
 def _utc(value: datetime) -> str:
@@ -64,17 +59,11 @@ def _a_moment(value: Any) -> datetime:
 Text = Annotated[str, Field(pattern=r"^[^\x00]*$", max_length=1000)]
 Key = Annotated[str, Field(pattern=r"^[^\x00]+$", max_length=512)]
 _WORDS = ["NaN", "Infinity", "-Infinity"]
-Number = Annotated[
-    float,
-    PlainSerializer(_number, return_type=float | str),
-    WithJsonSchema({"anyOf": [{"type": "number"}, {"enum": _WORDS}]}, mode="serialization"),
-]
-Exact = Annotated[
-    int | float,
-    PlainSerializer(_number, return_type=int | float | str),
-    WithJsonSchema({"anyOf": [{"type": "number"}, {"enum": _WORDS}]}, mode="serialization"),
-]
-"""A number that is written with all of its digits: a whole one that is no float64, too."""
+_IS_NUMBER = WithJsonSchema({"anyOf": [{"type": "number"}, {"enum": _WORDS}]}, mode="serialization")
+Number = Annotated[float, _IS_NUMBER]
+"""Of models that are `Told`, which write these words."""
+Exact = Annotated[int | float, _IS_NUMBER]
+"""The same with all of its digits: a whole one that is no float64, too."""
 Time = Annotated[
     datetime,
     PlainSerializer(_utc, return_type=str),
@@ -100,6 +89,12 @@ class Asked(BaseModel):
     """What is asked for or sent; what is not named here is refused."""
 
     model_config = ConfigDict(extra="forbid")
+
+
+class Told(BaseModel):
+    """What is answered, read from things of the store. Numbers that are not finite are told in words."""
+
+    model_config = ConfigDict(from_attributes=True, ser_json_inf_nan="strings")
 
 
 class PageQuery(Asked):
@@ -138,29 +133,27 @@ class Counted(BaseModel):
     count: int
 
 
-class Gpu(BaseModel):
+class Gpu(TypedDict):
     """A GPU that an attempt held; `index` is Slurm's on the node."""
 
-    model_config = ConfigDict(from_attributes=True)
     node: str
     index: int
     uuid: str | None
     type: str | None
 
 
-class Attempt(BaseModel):
+class Attempt(TypedDict):
     """One allocation of a run, with the names of its nodes."""
 
-    model_config = ConfigDict(from_attributes=True)
     number: int
     started_at: Time | None
     ended_at: Time | None
     state: str
-    nodes: Annotated[list[str], BeforeValidator(attempts.node_names)]
+    nodes: list[str]
     gpus: list[Gpu]
 
 
-class Summary(BaseModel):
+class Summary(TypedDict):
     """What all points of a metric come to. `min`, `max` and `mean` are of finite values, null if there is none."""
 
     last: Number
@@ -170,20 +163,8 @@ class Summary(BaseModel):
     mean: Number | None
     count: int
 
-    @classmethod
-    def of(cls, stored: tables.Summary) -> Summary:
-        """The summary as the store has it."""
-        return cls.model_construct(  # of our own, thousands of them on a page
-            last=math.nan if stored.last is None else stored.last,
-            last_step=stored.last_step,
-            min=stored.min,
-            max=stored.max,
-            mean=stored.total / stored.finite_count if stored.finite_count else None,
-            count=stored.count,
-        )
 
-
-class Run(BaseModel):
+class Run(Told):
     """A run. `state_source` says who told the state: only `accounting` is final word.
 
     `reason` is Slurm's word; `explanation` says in plain words why it waits, or how it ended badly and what to change.
@@ -219,20 +200,42 @@ class Run(BaseModel):
 
     @classmethod
     def of(cls, stored: tables.Run, output: str = "") -> Run:
-        """The run as the store has it; `output` is the end of what it printed, which its explanation may quote."""
-        made = {"explanation", "experiment", "params", "tags", "summary", "attempts"}
-        return cls(
-            **{name: getattr(stored, name) for name in cls.model_fields if name not in made},
+        """The run as the store has it; `output` is the end of what it printed, which its explanation may quote.
+
+        Nothing is looked at twice, for a page has thousands of figures.
+        """
+        return cls.model_construct(
+            **{name: getattr(stored, name) for name in _COLUMNS},
             explanation=str(explain(stored, output)) or None,
             experiment=stored.experiment.name,
             params={one.key: one.value for one in stored.params},
             tags={one.key: one.value for one in stored.tags},
-            summary={one.metric: Summary.of(one) for one in stored.summary},
-            attempts=[Attempt.model_validate(one) for one in stored.attempts],
+            summary={one.metric: _summary(one) for one in stored.summary},
+            attempts=[_attempt(one) for one in stored.attempts],
         )
 
 
-class RunList(BaseModel):
+_MADE = {"explanation", "experiment", "params", "tags", "summary", "attempts"}
+_COLUMNS = [name for name in Run.model_fields if name not in _MADE]
+
+
+def _summary(stored: tables.Summary) -> Summary:
+    return {
+        "last": math.nan if stored.last is None else stored.last, "last_step": stored.last_step,
+        "min": stored.min, "max": stored.max,
+        "mean": stored.total / stored.finite_count if stored.finite_count else None, "count": stored.count,
+    }  # fmt: skip
+
+
+def _attempt(stored: tables.Attempt) -> Attempt:
+    gpus = [Gpu(node=one.node, index=one.index, uuid=one.uuid, type=one.type) for one in stored.gpus]
+    return {
+        "number": stored.number, "started_at": stored.started_at, "ended_at": stored.ended_at, "state": stored.state,
+        "nodes": attempts.node_names(stored.nodes), "gpus": gpus,
+    }  # fmt: skip
+
+
+class RunList(Told):
     """Runs, newest first."""
 
     items: list[Run]
@@ -241,4 +244,4 @@ class RunList(BaseModel):
     @classmethod
     def of(cls, page: Page) -> RunList:
         """The page as the store has it."""
-        return cls(items=[Run.of(run) for run in page.items], next_cursor=page.next_cursor)
+        return cls.model_construct(items=[Run.of(run) for run in page.items], next_cursor=page.next_cursor)

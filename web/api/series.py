@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from flask import Blueprint, Response, request
 from flask.typing import ResponseReturnValue
-from pydantic import BaseModel, Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from tracker.errors import BadInput
 from tracker.store import charts, runs
@@ -16,7 +16,7 @@ from tracker.store.exact import numbers
 from tracker.store.retention import ALL
 from web.api.described import described
 from web.api.exchange import answer, read_query
-from web.api.models import Asked, Exact, Key, Number
+from web.api.models import Asked, Exact, Key, Number, Told
 from web.context import db, viewer
 
 series = Blueprint("series", __name__, url_prefix="/runs")
@@ -51,7 +51,7 @@ class SeriesQuery(Wanted):
     metric: Key
 
 
-class _Drawn(BaseModel):
+class _Drawn(Told):
     """What leaves out of its answer the fields that are None by default and were not set."""
 
     @model_serializer(mode="wrap")

@@ -1,18 +1,31 @@
-"""Which part of a filter finds few runs by an index: they are looked at then, and no others."""
+"""Which parts of a filter find few runs, alone or together: they are looked at then, and no others."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, Union
 
-from sqlalchemy import ColumnElement, Select, func, select, union_all
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    ScalarSelect,
+    Select,
+    Text,
+    func,
+    intersect,
+    literal,
+    or_,
+    select,
+    union_all,
+)
 from sqlalchemy.orm import Session
 
 from tracker.store.search.attributes import attribute, number, text
-from tracker.store.search.conditions import OPERATORS
-from tracker.store.search.language import Alike, Among, Compared, Condition, Every, Present, Some
-from tracker.store.tables import HEAD_CHARS, Experiment, Param, Result, Run, Tag
+from tracker.store.search.conditions import OPERATORS, alike, where
+from tracker.store.search.language import Alike, Among, Compared, Condition, Every, Field, Not, Present, Some
+from tracker.store.tables import HEAD_CHARS, Experiment, Param, Result, Run, Tag, is_set
 
 FEW_RUNS = 3000
 """So many runs are looked at one by one; where more fit, a walk soon finds a page of them."""
@@ -24,22 +37,44 @@ _MOMENTS = ("created_at", "updated_at", "ended_at")
 class Way(NamedTuple):
     """Selects of run ids that together find each run that fits, and others perhaps.
 
-    `by_results`: of those that are not due only (see store/results.py).
+    `by_results`: of those that are not due only (see store/results.py). `scans`: by the rows of all runs, not an index.
     """
 
     selects: tuple[Select[Any], ...]
     by_results: bool = False
+    scans: bool = False
 
 
 def few(session: Session, ways: Sequence[Way]) -> Select[Any] | None:
-    """The ids of the fewest runs that one of the ways finds; None where each finds many."""
+    """The ids of the fewest runs that one of the ways finds, or all of them together; None where these are many."""
     ways = ways[:_MOST_WAYS]
     if not ways:
         return None
     counts = session.execute(select(*map(_count, ways))).one()
     least, way = min(zip(counts, ways, strict=True), key=lambda one: one[0])
-    due = (select(Run.id).where(Run.results_due),) if way.by_results else ()
-    return _together((*way.selects, *due)) if least <= FEW_RUNS else None
+    found, by_results = _either(way.selects), way.by_results
+    if least > FEW_RUNS:
+        together = session.scalars(_together(session, ways).limit(FEW_RUNS + 1)).all() if len(ways) > 1 else None
+        if together is None or len(together) > FEW_RUNS:
+            return None
+        found, by_results = _listed(session, together), any(one.by_results for one in ways)
+    return _either((found, select(Run.id).where(is_set(Run.results_due)))) if by_results else found
+
+
+def _together(session: Session, ways: Sequence[Way]) -> Select[Any]:
+    """The runs that all of the ways find. For IN PostgreSQL joins indexes, SQLite does so for INTERSECT."""
+    first, *others = (_either(way.selects) for way in ways)
+    if session.get_bind().dialect.name == "sqlite":
+        return select(intersect(first, *others).subquery())
+    (ids,) = first.subquery().c
+    return select(ids).where(*(ids.in_(one) for one in others))
+
+
+def _listed(session: Session, ids: Sequence[str]) -> Select[Any]:
+    """These ids as one parameter of a statement."""
+    if session.get_bind().dialect.name == "sqlite":
+        return select(func.json_each(json.dumps(ids)).table_valued("value").c.value)
+    return select(func.unnest(literal(ids, ARRAY(Text))))
 
 
 def among(session: Session, ids: Select[Any]) -> ColumnElement[bool]:
@@ -50,31 +85,50 @@ def among(session: Session, ids: Select[Any]) -> ColumnElement[bool]:
 
 
 def _count(way: Way) -> ColumnElement[int]:
-    found = _together(way.selects).limit(FEW_RUNS + 1).subquery()
+    found = _either(way.selects).limit(FEW_RUNS + 1).subquery()
     return select(func.count()).select_from(found).scalar_subquery()
 
 
-def _together(selects: Sequence[Select[Any]]) -> Select[Any]:
+def _either(selects: Sequence[Select[Any]]) -> Select[Any]:
     return selects[0] if len(selects) == 1 else select(union_all(*selects).subquery())
 
 
 def ways(condition: Condition, now: datetime) -> list[Way]:
-    """The ways that indexes have to find the runs that fit."""
+    """The ways to find the runs that fit without a look at other things of each run."""
     if isinstance(condition, Every):
         return [way for part in condition.parts for way in ways(part, now)]
-    if isinstance(condition, (Some, Among)):
-        parts = condition.parts if isinstance(condition, Some) else condition.values
-        each = [ways(part, now)[:1] for part in parts]
-        if not all(each):
-            return []
-        return [Way(tuple(one for (way,) in each for one in way.selects), any(way.by_results for (way,) in each))]
     if isinstance(condition, (Compared, Alike, Present)):
         found = _WAYS[condition.field.kind](condition, now)
-        return [] if found is None else [Way((found,), condition.field.kind == "metrics")]
+        if found is not None:
+            return [Way((found,), condition.field.kind == "metrics")]
+    if _is_of_columns(condition, now):
+        return [Way((select(Run.id).where(where(condition, now)),), scans=True)]
+    if isinstance(condition, (Some, Among)):
+        parts = condition.parts if isinstance(condition, Some) else condition.values
+        return _either_way([ways(part, now) for part in parts])
     return []
 
 
+def _either_way(of_parts: Sequence[Sequence[Way]]) -> list[Way]:
+    """The way to find all that fit one of the parts, if each has one."""
+    each = [min(ways, key=lambda way: way.scans) for ways in of_parts if ways]
+    if len(each) < len(of_parts):
+        return []
+    selects = tuple(one for way in each for one in way.selects)
+    return [Way(selects, any(way.by_results for way in each), any(way.scans for way in each))]
+
+
 _Leaf = Union[Compared, Alike, Present]
+
+
+def _is_of_columns(condition: Condition, now: datetime) -> bool:
+    """Whether it is all about columns of runs."""
+    if isinstance(condition, (Every, Some)):
+        return all(_is_of_columns(part, now) for part in condition.parts)
+    if isinstance(condition, Not):
+        return _is_of_columns(condition.part, now)
+    field: Field = condition.field
+    return field.kind == "attributes" and not isinstance(attribute(field).sql(now), ScalarSelect)
 
 
 def _by_attribute(leaf: _Leaf, now: datetime) -> Select[Any] | None:
@@ -98,9 +152,7 @@ def _by_metric(leaf: _Leaf, _now: datetime) -> Select[Any] | None:
     if isinstance(leaf, Present):
         return of_metric
     column, value = getattr(Result, leaf.field.of), number(leaf)
-    if value != value:
-        return of_metric.where(column.is_(None))
-    return of_metric.where(OPERATORS[leaf.operator](column, value)) if leaf.operator != "!=" else None
+    return of_metric.where(OPERATORS[leaf.operator](column, value) if value == value else column.is_(None))
 
 
 def _by_text(table: type[Param] | type[Tag]) -> Any:
@@ -110,12 +162,21 @@ def _by_text(table: type[Param] | type[Tag]) -> Any:
             return of_key
         if isinstance(leaf, Alike):
             begins = None if leaf.any_case else _begins(leaf.pattern)
-            return None if begins is None else of_key.where(table.head >= begins[0], table.head < begins[1])
+            if begins is not None:
+                return of_key.where(table.head >= begins[0], table.head < begins[1])
+            return of_key.where(_perhaps(table, alike(table.head, leaf)))
         if isinstance(leaf.value, float) and table is Param:
-            return None if leaf.operator == "!=" else of_key.where(OPERATORS[leaf.operator](Param.number, leaf.value))
-        return of_key.where(table.head == text(leaf)[:HEAD_CHARS]) if leaf.operator == "=" else None
+            return of_key.where(OPERATORS[leaf.operator](Param.number, leaf.value))
+        if leaf.operator == "=":
+            return of_key.where(table.head == text(leaf)[:HEAD_CHARS])
+        return of_key.where(_perhaps(table, OPERATORS[leaf.operator](table.head, text(leaf))))
 
     return way
+
+
+def _perhaps(table: type[Param] | type[Tag], fits: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Whether the value fits, by its head alone, which is in the index: where there may be more of it it may fit."""
+    return or_(fits, func.length(table.head) == HEAD_CHARS)
 
 
 def _begins(pattern: str) -> tuple[str, str] | None:

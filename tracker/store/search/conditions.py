@@ -43,7 +43,7 @@ def _of_attribute(leaf: _Leaf, now: datetime) -> _Row:
     if isinstance(leaf, Present):
         return column.is_not(None)
     if isinstance(leaf, Alike):
-        return _alike(column, leaf)
+        return alike(column, leaf)
     compared = OPERATORS[leaf.operator](column, known.read(leaf, now))
     return and_(column.is_not(None), compared)  # with NULL, `not` would not be the opposite
 
@@ -65,7 +65,7 @@ def _of_text(table: type[Param] | type[Tag]) -> Callable[[_Leaf, datetime], _Row
         if isinstance(leaf, Present):
             return _has(table, table.key, leaf.field)
         if isinstance(leaf, Alike):
-            return _has(table, table.key, leaf.field, _alike(table.value, leaf))
+            return _has(table, table.key, leaf.field, alike(table.value, leaf))
         if isinstance(leaf.value, float) and table is Param:
             return _has(table, table.key, leaf.field, OPERATORS[leaf.operator](Param.number, leaf.value))
         compared = OPERATORS[leaf.operator](table.value, text(leaf))
@@ -93,7 +93,8 @@ def for_each(found: Select[Any]) -> ColumnElement[bool]:
     return found.offset(0).exists()
 
 
-def _alike(column: Any, leaf: Alike) -> ColumnElement[bool]:
+def alike(column: Any, leaf: Alike) -> ColumnElement[bool]:
+    """The condition that a column is like that."""
     pattern = leaf.pattern.replace("\\", "\\\\")  # of the same meaning in both databases: none
     matches = column.ilike(pattern, escape="\\") if leaf.any_case else column.like(pattern, escape="\\")
     return and_(column.is_not(None), matches)

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, String, literal, null, select, tuple_, type_coerce, union_all
+from sqlalchemy import ColumnElement, Select, String, and_, literal, null, select, tuple_, type_coerce, union_all
 
 from tracker.store.search.conditions import OPERATORS, for_each
 from tracker.store.search.language import Compared, Condition, Every, Field
 from tracker.store.search.orders import Place, Sorting, in_direction
-from tracker.store.tables import Param, Result, Run, Tag
+from tracker.store.tables import Param, Result, Run, Tag, is_set
 
 _WITH_INDEX = ("last", "min", "max")
 _RUN_ID = type_coerce(Run.id, String)
@@ -84,7 +84,7 @@ def _branches(
 ) -> Iterator[Branch]:
     if field.kind == "metrics" and field.of in _WITH_INDEX:
         yield _along(Result, Result.metric, field, getattr(Result, field.of), fits, leaves)
-        yield _sorted(sql, Run.results_due & fits)
+        yield _sorted(sql, and_(is_set(Run.results_due), fits))
     elif field.kind == "params" and number == 0:
         yield _along(Param, Param.key, field, Param.number, fits, leaves)
     elif field.kind == "params":
