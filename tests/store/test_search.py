@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.web import samples
 from tracker.errors import BadFilter, BadInput
-from tracker.store import params, results, runs
+from tracker.store import experiments, params, results, runs
 from tracker.store.database import Database
 from tracker.store.identity import Identity
 from tracker.store.search import candidates
@@ -162,6 +162,27 @@ def _paged(db: Database, asked: str, order: str) -> list[str]:
             if cursor is None:
                 break
     return names
+
+
+def test_runs_of_the_same_second_come_in_the_order_of_their_jobs(db: Database) -> None:
+    at = datetime(2026, 1, 31, tzinfo=timezone.utc)
+    jobs = [(47, None, None), (9, None, None), (None, 11, 10), (None, 11, 2), (48, None, None)]
+    with db.write() as session:
+        experiment = experiments.named(session, "pets", at)
+        for number, (job_id, array, task) in enumerate(jobs):
+            told = {
+                "job_id": job_id,
+                "array_job_id": array,
+                "array_task_id": task,
+                "submitted_at": at,
+                "created_at": at,
+            }
+            runs.add(session, experiment=experiment, now=at + timedelta(seconds=number), state="PENDING",
+                     state_source="controller", **told)  # fmt: skip
+    with db.read() as session:
+        for order in ("submitted_at", "created_at", "state"):
+            found = runs.find(session, ADMIN, orders=parse_order(order)).items
+            assert [run.job_id or run.array_task_id for run in found] == [9, 2, 10, 47, 48], order
 
 
 def test_a_cursor_of_another_order_or_of_nobody_is_refused(zoo: Database) -> None:

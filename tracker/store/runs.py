@@ -269,16 +269,20 @@ def _identifies(ident: str) -> ColumnElement[bool]:
 
 def add(session: Session, *, experiment: Experiment, now: datetime, **facts: Any) -> Run:
     """Make a run. `created_at` is now unless given; other facts are columns."""
-    run = Run(**{"id": new_id(now), "created_at": now, "updated_at": now, **facts}, experiment_id=experiment.id)
+    run = Run(**{"created_at": now, "updated_at": now, **facts}, experiment_id=experiment.id)
+    run.id = run.id or new_id(run.created_at, (run.array_job_id or run.job_id or 0) + (run.array_task_id or 0))
     session.add(run)
     session.flush()
     return run
 
 
-def new_id(now: datetime) -> str:
-    """A new UUID of version 7: it begins with the milliseconds since 1970, so that runs lie in order of age."""
-    chance = secrets.randbits(74)
-    bits = round(now.timestamp() * 1000) << 80 | 7 << 76 | chance >> 62 << 64 | 2 << 62 | chance & (1 << 62) - 1
+def new_id(created_at: datetime, job_id: int = 0) -> str:
+    """A new UUID of version 7: it begins with the milliseconds since 1970, so that runs lie in order of age.
+
+    Slurm's times are whole seconds: the runs of one second lie in order of their job ids, which come next.
+    """
+    chance = (job_id & 0xFFFF_FFFF) << 42 | secrets.randbits(42)
+    bits = round(created_at.timestamp() * 1000) << 80 | 7 << 76 | chance >> 62 << 64 | 2 << 62 | chance & (1 << 62) - 1
     return str(uuid.UUID(int=bits))
 
 

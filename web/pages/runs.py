@@ -14,7 +14,6 @@ from tracker.store import runs as store
 from tracker.store.database import Session
 from tracker.store.search import groups as grouping
 from tracker.store.search.language import Field as Named
-from tracker.store.search.language import written
 from web.api.exchange import read_query
 from web.api.models import RunsQuery, Text
 from web.api.runs import filtered, paged
@@ -68,6 +67,6 @@ def _groups(session: Session, asked: _PageQuery, wanted: dict[str, Any]) -> dict
     before = f"({asked.filter}) and " if asked.filter and asked.filter.strip() else ""
     links = [live.here(group_by=None, metric=None, figure=None, filter=before + one.filter) for one in found]
     return {
-        "heads": [written(field) for field in by], "items": list(zip(found, links, strict=True))[:MOST_GROUPS],
+        "heads": [field.name if field.kind == "attributes" else f"{field.kind}.{field.name}" for field in by], "items": list(zip(found, links, strict=True))[:MOST_GROUPS],
         "complete": len(found) <= MOST_GROUPS,
     }  # fmt: skip
