@@ -19,7 +19,7 @@ from .conftest import Server
 RUN_KEYS = [
     "id", "parent_id", "experiment", "name", "user", "state", "state_source", "reason", "explanation",
     "cluster", "job_id", "array_job_id", "array_task_id", "het_job_id", "submitted_at", "started_at", "ended_at",
-    "exit_code", "signal",
+    "exit_code", "signal", "points_kept",
     "params", "tags", "summary", "attempts",
 ]  # fmt: skip
 

@@ -66,7 +66,8 @@ def _groups(session: Session, asked: _PageQuery, wanted: dict[str, Any]) -> dict
     found = store.groups(session, viewer(), by, metric, **wanted, limit=MOST_GROUPS + 1)
     before = f"({asked.filter}) and " if asked.filter and asked.filter.strip() else ""
     links = [live.here(group_by=None, metric=None, figure=None, filter=before + one.filter) for one in found]
+    heads = [field.name if field.kind == "attributes" else f"{field.kind}.{field.name}" for field in by]
     return {
-        "heads": [field.name if field.kind == "attributes" else f"{field.kind}.{field.name}" for field in by], "items": list(zip(found, links, strict=True))[:MOST_GROUPS],
+        "heads": heads, "items": list(zip(found, links, strict=True))[:MOST_GROUPS],
         "complete": len(found) <= MOST_GROUPS,
     }  # fmt: skip
