@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tracker.settings import Settings
+from tracker.store import clusters
 from tracker.store.database import Database
 from web import create_app
 
@@ -46,3 +47,19 @@ def test_figures_count_the_runs_by_state(server: Server) -> None:
     assert 'tracker_runs{state="RUNNING"} 1\n' in told
     assert "tracker_up 1\n" in told
     assert 'tracker_runs{state="RUNNING"} 2\n' in server.ask("/metrics", token=server.token("root", "admin")).text
+
+
+def test_what_watching_costs_slurm_is_told_to_administrators(server: Server) -> None:
+    with server.database.write() as session:
+        samples.add_cluster(session)
+        cluster = clusters.get(session, "dev")
+        cluster.source, cluster.lacks = "commands", ["accounting"]
+        cluster.questions = {"queue": {"asked": 7, "failed": 1, "last_hour": 6, "last_s": 0.25}}
+    told = server.ask("/metrics", token=server.token("root", "admin")).text
+    assert 'tracker_slurm_questions_total{cluster="dev",source="commands",question="queue"} 7\n' in told
+    assert 'tracker_slurm_question_seconds{cluster="dev",source="commands",question="queue"} 0.25\n' in told
+    assert "tracker_slurm" not in server.ask("/metrics", token=server.token()).text
+    page = " ".join(server.ask("/cluster", token=server.token()).text.split())
+    assert "was asked 6 times in the last hour" in page
+    assert "queue 6 (0.25 s, 1 without an answer)" in page
+    assert "Slurm has no accounting (slurmdbd)" in page

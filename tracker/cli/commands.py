@@ -122,6 +122,24 @@ def watch(once: bool, database: str | None) -> None:
 
 
 @cli.command()
+@click.option("--database", metavar="URL", help="SQLite or PostgreSQL.")
+@click.option("--json", "as_json", is_flag=True, help="Print the findings for a program.")
+def doctor(database: str | None, as_json: bool) -> None:
+    """Tell what works here, what does not, and what to do about it. Ends with 1 if something does not."""
+    from tracker import settings
+    from tracker.cli.doctor import look_over
+
+    findings = []
+    for finding in look_over(settings.load(database=database)):
+        findings.append(finding)
+        if not as_json:
+            click.echo(f"{'ok     ' if finding.ok else 'missing'}  {finding.name}: {finding.detail}")
+    if as_json:
+        click.echo(json.dumps([finding._asdict() for finding in findings], indent=1))
+    sys.exit(0 if all(finding.ok for finding in findings) else 1)
+
+
+@cli.command()
 @click.option("--database", metavar="URL", help="The server's database, if it is not in TRACKER_HOME.")
 def login(database: str | None) -> None:
     """Print a link that opens the page, logged in, once."""

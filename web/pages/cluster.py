@@ -9,6 +9,7 @@ from typing import Any
 from flask import Blueprint
 from flask.typing import ResponseReturnValue
 
+from tracker.slurm.missing import SENTENCES
 from tracker.store import clocks, runs
 from tracker.store import clusters as store
 from tracker.store.tables import Cluster, Run
@@ -27,6 +28,28 @@ class Slot:
     index: int
     used: bool
     run: Run | None
+
+
+QUESTIONS = {"facts": "configuration", "queue": "queue", "nodes": "nodes", "records": "ended jobs", "ended": "windows"}
+"""Words for tracker.slurm.counted's kinds of questions."""
+
+
+@cluster.app_template_filter()
+def lacking(cluster: Cluster) -> list[str]:
+    """What cannot be known of the cluster, in sentences."""
+    return [SENTENCES[key] for key in cluster.lacks if key in SENTENCES]
+
+
+@cluster.app_template_filter()
+def question_word(kind: str) -> str:
+    """What is asked for."""
+    return QUESTIONS.get(kind, kind)
+
+
+@cluster.app_template_filter()
+def asked_last_hour(cluster: Cluster) -> int:
+    """All questions of the last hour."""
+    return int(sum(figures.get("last_hour", 0) for figures in cluster.questions.values()))
 
 
 @cluster.get("/cluster")

@@ -1,0 +1,50 @@
+"""`tracker doctor`: what of tracker works here, what does not, and what to do about it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from tracker.errors import TrackerError
+from tracker.settings import Settings
+from tracker.slurm.choice import chosen
+from tracker.slurm.missing import SENTENCES, missing
+from tracker.store.database import Database
+
+
+class Finding(NamedTuple):
+    """What was looked at, whether it works, and what was seen."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+def look_over(settings: Settings) -> Iterator[Finding]:
+    """Look at the database, at Slurm, and at what cannot be known of it."""
+    try:
+        yield Finding("database", True, _database(settings))
+    except TrackerError as problem:
+        yield Finding("database", False, str(problem))
+    try:
+        source = chosen(settings)
+        facts = source.facts()
+        jobs = len(source.queue())
+    except TrackerError as problem:
+        yield Finding("slurm", False, str(problem))
+        return
+    told = f"cluster {facts.name}, Slurm {facts.slurm_version}, {jobs} jobs, asked by {source.name}"
+    yield Finding("slurm", True, told)
+    only_own = (settings.watch_users or ("all" if os.geteuid() == 0 else "self")) == "self"
+    for key in missing(facts, only_own=only_own):
+        yield Finding(key, False, SENTENCES[key])
+
+
+def _database(settings: Settings) -> str:
+    database = Database(settings.database_url)
+    try:
+        database.check()
+    finally:
+        database.close()
+    return "answers, and has the tables of this version"
