@@ -23,10 +23,10 @@ from lab.daemon import wait_until
 from lab.known_jobs import HOSTILE_NAMES, KnownJobs
 from lab.place import CHECKOUT, LabError
 from lab.slurm_daemons import release
-from tracker.errors import SlurmUnavailable
 from tracker.slurm.asking import run_command
 from tracker.slurm.commands import Commands
-from tracker.slurm.rest_door import Api, Door, Json
+from tracker.slurm.rest import Rest
+from tracker.slurm.rest_door import Door, Json
 from tracker.slurm.source import Source
 
 RECORDINGS = CHECKOUT / "tests" / "slurm" / "recordings"
@@ -61,10 +61,10 @@ def record(cluster: Cluster, folder: Path) -> None:
     known = set(ids.values())
     _ask_everything(Commands(timeout_s=TIMEOUT_S, ask=partial(_kept_answer, answers)), known, began_at)
     _write(folder / "commands.json", answers)
-    with _slurmrestd(cluster) as door:
-        _record_rest(door, known, began_at, folder)
     facts = {"jobs": ids, "names": HOSTILE_NAMES, "began_at": int(began_at), "ended_at": int(time.time())}
     _write(folder / "facts.json", {**facts, "cluster": cluster.at.name, "nodes": cluster.nodes})
+    with _slurmrestd(cluster) as door:
+        _record_rest(door, known, began_at, folder)
     cluster.say(f"  written: {folder}")
 
 
@@ -96,24 +96,24 @@ def _record_rest(door: Door, known: set[int], began_at: float, folder: Path) -> 
 
     def kept(path: str) -> Json:
         answer = door.get(path)
-        shown = {"paths": {key: {} for key in answer["paths"]}} if "paths" in answer else answer
-        answers.append({"path": path, "answer": shown})
+        answers.append({"path": path, "answer": _paths_of(answer) if "paths" in answer else answer})
         return answer
 
-    api = Api(kept)
-    api.ask("slurm", "ping")
-    api.ask("slurm", "jobs")
-    api.ask("slurm", "nodes")
-    for what, query in (
-        ("clusters", None),
-        ("jobs", {"step": ",".join(map(str, sorted(known))), "show_duplicates": "1"}),
-        ("jobs", {"start_time": int(began_at), "end_time": int(time.time()), "show_duplicates": "1"}),
-    ):
-        try:
-            api.ask("slurmdb", what, query)
-        except SlurmUnavailable as problem:
-            print(what, query, problem)
-    _write(folder / "rest.json", answers)
+    try:
+        _ask_everything(Rest(kept), known, began_at)
+    finally:
+        (folder / "rest.json").write_text("[\n" + ",\n".join(json.dumps(one) for one in answers) + "\n]\n")
+
+
+def _paths_of(answer: Json) -> Json:
+    """Of a description of the API what is asked of it: paths, and the names of their parameters."""
+    return {
+        "paths": {
+            path: {"get": {"parameters": [{"name": one.get("name")} for one in what["get"].get("parameters", ())]}}
+            for path, what in answer["paths"].items()
+            if "get" in what
+        }
+    }
 
 
 def _ask_everything(source: Source, known: set[int], began_at: float) -> None:

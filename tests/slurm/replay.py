@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tracker.slurm.commands import Commands
+from tracker.slurm.rest import Rest
 from tracker.slurm.source import Source
 
 RECORDINGS = Path(__file__).parent / "recordings"
@@ -33,11 +34,11 @@ class Recording:
     @property
     def sources(self) -> list[str]:
         """The sources that were recorded."""
-        return [name for name in ("commands",) if (RECORDINGS / self.version / f"{name}.json").exists()]
+        return [name for name in ("commands", "rest") if (RECORDINGS / self.version / f"{name}.json").exists()]
 
     def source(self, name: str) -> Source:
         """The source, which asks the recording."""
-        return {"commands": self._commands}[name]()
+        return {"commands": self._commands, "rest": self._rest}[name]()
 
     def job_id(self, name: str) -> int:
         return int(self.facts["jobs"][name])
@@ -60,6 +61,21 @@ class Recording:
             return str(answer).replace(_SEPARATOR, token[0]) if token else str(answer)
 
         return Commands(timeout_s=1, ask=ask)
+
+    def _rest(self) -> Source:
+        answers = self._read("rest")
+
+        def get(path: str) -> dict[str, Any]:
+            """The answer to this path; of accounting, to the same kind of query."""
+            alike = [one["answer"] for one in answers if _query_of(one["path"]) == _query_of(path)]
+            return dict(alike[0])
+
+        return Rest(get)
+
+
+def _query_of(path: str) -> tuple[str, frozenset[str]]:
+    where, _, query = path.partition("?")
+    return where, frozenset(part.partition("=")[0] for part in query.split("&"))
 
 
 def _matches(recorded: Sequence[str], asked: Sequence[str]) -> bool:

@@ -8,6 +8,8 @@ import shutil
 from tracker.errors import SetupProblem
 from tracker.settings import Settings
 from tracker.slurm.commands import Commands
+from tracker.slurm.rest import Rest
+from tracker.slurm.rest_door import Door
 from tracker.slurm.source import Source
 
 
@@ -18,9 +20,16 @@ def chosen(settings: Settings) -> Source:
         wanted = "rest" if settings.slurmrestd and not shutil.which("squeue") else "commands"
     if wanted == "commands":
         return Commands(timeout_s=settings.slurm_timeout_s)
-    raise SetupProblem(f"There is no source {wanted!r} yet: set `slurm_source` to `commands`.")
+    if wanted == "rest":
+        return _rest(settings)
+    raise SetupProblem("pyslurm cannot be asked yet: set `slurm_source` to `commands`.")
 
 
-def whose(settings: Settings) -> str:
-    """The user whose token slurmrestd is given."""
-    return settings.slurmrestd_user or getpass.getuser()
+def _rest(settings: Settings) -> Source:
+    if not settings.slurmrestd.startswith(("unix:/", "http://", "https://")):
+        raise SetupProblem("Set `slurmrestd` to where it listens, `unix:/path` or `http://host:port`.")
+    user = settings.slurmrestd_user or getpass.getuser()
+    door = Door(
+        settings.slurmrestd, token_file=settings.slurmrestd_token_file, user=user, timeout_s=settings.slurm_timeout_s
+    )
+    return Rest(door.get)

@@ -10,7 +10,7 @@ from ClusterShell.RangeSet import RangeSet, RangeSetException
 from tracker.slurm.asking import rows
 from tracker.slurm.records import QueuedJob
 from tracker.slurm.states import PENDING, RUNNING, SUSPENDED, base_state
-from tracker.slurm.values import exit_of, given, limit_s, moment, output_path, resources, text, whole
+from tracker.slurm.values import OutputFacts, exit_of, given, limit_s, moment, resources, text, whole
 
 FIELDS = (
     "JobID", "ArrayJobID", "ArrayTaskID", "HetJobID", "HetJobOffset", "UserName", "UserID", "Account", "Partition",
@@ -51,6 +51,9 @@ def _job(row: dict[str, str], task_id: int | None, throttle: int | None) -> Queu
     job_id, array_job_id = whole(row["JobID"]), whole(row["ArrayJobID"])
     held = resources(row["tres-alloc"])
     exit_code, signal = exit_of(row["exit_code"]) if over else (None, None)
+    output = OutputFacts(
+        job_id or 0, array_job_id, task_id, row["UserName"], row["Name"], row["BatchHost"], text(row["WorkDir"])
+    )
     return QueuedJob(
         job_id=job_id if started or task_id is None or job_id != array_job_id else None,
         array_job_id=array_job_id if task_id is not None else None,
@@ -92,18 +95,6 @@ def _job(row: dict[str, str], task_id: int | None, throttle: int | None) -> Queu
         admin_comment=text(row["admin_comment"]),
         work_dir=text(row["WorkDir"]),
         command=text(row["Command"]),
-        stdout=_output(row, "StdOut") if started else None,
-        stderr=_output(row, "StdErr") if started else None,
+        stdout=output.path(given(row["StdOut"])) if started else None,
+        stderr=output.path(given(row["StdErr"])) if started else None,
     )
-
-
-def _output(row: dict[str, str], stream: str) -> str | None:
-    facts = {"j": row["JobID"], "J": row["JobID"], "A": row["ArrayJobID"], "u": row["UserName"], "x": row["Name"]}
-    facts |= {"N": row["BatchHost"], "n": "0", "t": "0", "s": "batch"}
-    if whole(row["ArrayTaskID"]) is not None:
-        facts["a"] = row["ArrayTaskID"]
-    pattern = given(row[stream])
-    if pattern and "a" in facts and pattern.endswith(f"/slurm-{row['JobID']}.out"):
-        # squeue 22.05 names the default file of a plain job for array tasks, too; sbatch writes another one.
-        pattern = pattern[: -len(f"{row['JobID']}.out")] + "%A_%a.out"
-    return output_path(pattern, facts, given(row["WorkDir"])) if pattern else None

@@ -18,7 +18,6 @@ Get = Callable[[str], Json]
 """Gives the answer to a GET of a path with its query."""
 
 MAX_ANSWER_BYTES = 512 * 2**20  # 60,000 jobs of 8 KB
-_PATH = re.compile(r"/(slurm|slurmdb)/v0\.0\.(\d+)/")
 OLDEST, NEWEST = 36, 45
 """The versions `v0.0.N` of the API whose answers are understood, of Slurm 22.05 and 26.05."""
 
@@ -102,27 +101,26 @@ class Api:
 
     def __init__(self, get: Get) -> None:
         self._get = get
-        self._versions: dict[str, int] = {}
+        self._paths: Json = {}
 
-    def ask(self, part: str, what: str, query: Mapping[str, object] | None = None) -> Json:
-        """The answer of `slurm` or `slurmdb` to `jobs`, `nodes` and the like."""
-        path = f"/{part}/v0.0.{self._version(part)}/{what}"
-        return self._get(f"{path}?{urlencode(query or {}, quote_via=quote)}" if query else path)
+    def ask(self, part: str, what: str, query: Mapping[str, str] | None = None, **if_known: str) -> Json:
+        """The answer of `slurm` or `slurmdb` to `jobs`, `nodes` and the like.
 
-    def _version(self, part: str) -> int:
-        if part not in self._versions:
-            offered: dict[str, set[int]] = {"slurm": set(), "slurmdb": set()}
-            for path in self._get("/openapi/v3").get("paths") or ():
-                found = _PATH.match(path)
-                if found:
-                    offered[found[1]].add(int(found[2]))
-            for name, versions in offered.items():
-                known = [one for one in versions if OLDEST <= one <= NEWEST]
-                if known:
-                    self._versions[name] = max(known)
-            if part not in self._versions:
-                told = ", ".join(f"v0.0.{one}" for one in sorted(offered[part])) or "none"
-                raise SlurmUnavailable(
-                    f"slurmrestd offers no {part} API that we know (v0.0.{OLDEST} to v0.0.{NEWEST}), but {told}."
-                )
-        return self._versions[part]
+        What is in `if_known` is added to the query where this version knows it.
+        """
+        path = self._path(part, what)
+        known = {one.get("name") for one in self._paths[path].get("get", {}).get("parameters", ())}
+        wanted = {**(query or {}), **{key: value for key, value in if_known.items() if key in known}}
+        return self._get(f"{path}?{urlencode(wanted, quote_via=quote)}" if wanted else path)
+
+    def _path(self, part: str, what: str) -> str:
+        if not self._paths:
+            self._paths = self._get("/openapi/v3").get("paths") or {}
+        shape = re.compile(rf"/{part}/v0\.0\.(\d+)/{what}/?\Z")
+        offered = {int(found[1]): path for path in self._paths if (found := shape.match(path))}
+        known = [version for version in offered if OLDEST <= version <= NEWEST]
+        if not known:
+            told = ", ".join(f"v0.0.{one}" for one in sorted(offered)) or "none"
+            wanted = f"v0.0.{OLDEST} to v0.0.{NEWEST}"
+            raise SlurmUnavailable(f"slurmrestd offers no {part} API that we know ({wanted}), but {told}.")
+        return offered[max(known)]

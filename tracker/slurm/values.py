@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import lru_cache
 
@@ -54,6 +55,33 @@ def gpu_count(tres: str) -> int:
     """GPUs in a list of trackable resources such as `cpu=1,gres/gpu=2,gres/gpu:a100=2`."""
     found = _GPUS.search(tres)
     return int(found[1]) if found else 0
+
+
+@dataclass(frozen=True)
+class OutputFacts:
+    """What names the files of a job's output."""
+
+    job_id: int
+    array_job_id: int | None
+    array_task_id: int | None
+    user: str
+    name: str
+    batch_node: str
+    work_dir: str | None
+
+    def path(self, pattern: str | None) -> str | None:
+        """The file behind a pattern; None without one, and for one with letters we do not know."""
+        if not pattern:
+            return None
+        job_id = str(self.job_id)
+        facts = {"j": job_id, "J": job_id, "A": str(self.array_job_id or job_id), "u": self.user, "x": self.name}
+        facts |= {"N": self.batch_node, "n": "0", "t": "0", "s": "batch"}
+        if self.array_task_id is not None:
+            facts["a"] = str(self.array_task_id)
+            if pattern.endswith(f"/slurm-{job_id}.out"):
+                # 22.05 names the default file of a plain job for array tasks, too; sbatch writes another one.
+                pattern = pattern[: -len(f"{job_id}.out")] + "%A_%a.out"
+        return output_path(pattern, facts, self.work_dir)
 
 
 def output_path(pattern: str, facts: Mapping[str, str], work_dir: str | None) -> str | None:

@@ -1,0 +1,98 @@
+"""Accounting in slurmrestd's words."""
+
+from __future__ import annotations
+
+import pwd
+from typing import Any
+
+from ClusterShell.RangeSet import RangeSet, RangeSetException
+
+from tracker.slurm import json_values as value
+from tracker.slurm.records import Record, Step
+from tracker.slurm.values import text
+
+
+def parse_records(found: list[dict[str, Any]]) -> list[Record]:
+    """Understand the list `jobs` of slurmdb; what names no job is dropped."""
+    return [_record(one) for one in found if value.number(one.get("job_id"))]
+
+
+def _record(one: dict[str, Any]) -> Record:
+    at, said, nodes = one.get("time") or {}, one.get("state") or {}, value.name(one.get("nodes"))
+    array, het, comment = one.get("array") or {}, one.get("het") or {}, one.get("comment") or {}
+    array_job_id, het_job_id = value.positive(array.get("job_id")), value.positive(het.get("job_id"))
+    tres = one.get("tres") or {}
+    asked, held = value.resources(tres.get("requested")), value.resources(tres.get("allocated"))
+    exit_code, signal = value.exit_of(one.get("exit_code"))
+    state = value.state(said.get("current"))
+    return Record(
+        job_id=value.number(one["job_id"]) or 0,
+        array_job_id=array_job_id,
+        array_task_ids=_tasks(array) if array_job_id else (),
+        het_job_id=het_job_id,
+        het_offset=value.number(het.get("job_offset")) if het_job_id else None,
+        state=state,
+        requeued="REQUEUED" in value.words(said.get("current")),
+        cancelled_by_uid=_uid(one.get("kill_request_user")) if state == "CANCELLED" else None,
+        exit_code=exit_code or 0,
+        signal=signal or 0,
+        derived_exit_code=value.exit_of(one.get("derived_exit_code"))[0] or 0,
+        submitted_at=value.moment(at.get("submission")),
+        eligible_at=value.moment(at.get("eligible")),
+        started_at=value.moment(at.get("start")) if nodes else None,
+        ended_at=value.moment(at.get("end")),
+        suspended_s=value.number(at.get("suspended")) or 0,
+        nodes=nodes,
+        user=value.name(one.get("user")),
+        uid=_uid(one.get("user")),
+        account=value.name(one.get("account")),
+        partition=value.name(one.get("partition")),
+        qos=value.name(one.get("qos")),
+        reason=value.name(said.get("reason")),
+        asked=asked,
+        held=held,
+        gpu_count=held.gpus if tres.get("allocated") else asked.gpus,
+        time_limit_s=value.limit_s(at.get("limit")),
+        name=text(one.get("name") or ""),
+        work_dir=text(one.get("working_directory") or ""),
+        comment=text(comment.get("job") or ""),
+        admin_comment=text(comment.get("administrator") or ""),
+        reservation=value.name((one.get("reservation") or {}).get("name")),
+        steps=tuple(_step(step) for step in one.get("steps") or ()),
+    )
+
+
+def _tasks(array: dict[str, Any]) -> tuple[int, ...]:
+    task_id = value.number(array.get("task_id"))
+    waiting = str(array.get("task") or "").strip("[]").partition("%")[0]
+    if task_id is not None and not waiting:
+        return (task_id,)
+    try:
+        return tuple(int(one) for one in RangeSet(waiting))
+    except RangeSetException:
+        return ()
+
+
+def _step(one: dict[str, Any]) -> Step:
+    at, step = one.get("time") or {}, one.get("step") or {}
+    exit_code, signal = value.exit_of(one.get("exit_code"))
+    total = at.get("total") or {}
+    used = ((one.get("tres") or {}).get("requested") or {}).get("max")
+    return Step(
+        name=str(step.get("id", "")).rpartition(".")[2],
+        state=value.state(one.get("state")),
+        exit_code=exit_code or 0,
+        signal=signal or 0,
+        started_at=value.moment(at.get("start")),
+        ended_at=value.moment(at.get("end")),
+        memory_peak_bytes=value.of_type(used, "mem"),
+        cpu_s=(value.number(total.get("seconds")) or 0) + (value.number(total.get("microseconds")) or 0) / 1e6,
+    )
+
+
+def _uid(user: Any) -> int | None:
+    """The number of a user of this machine; slurmrestd tells names."""
+    try:
+        return pwd.getpwnam(user).pw_uid if isinstance(user, str) and user else None
+    except KeyError:
+        return None
