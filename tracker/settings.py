@@ -102,9 +102,8 @@ class Settings:
     )
     slurm_source: str = _setting(
         "auto",
-        "How Slurm is asked: by its `commands`, by `rest` (slurmrestd) or by `pyslurm`; `auto`: by commands where "
-        "there are any, else by slurmrestd.",
-        choices=("auto", "commands", "pyslurm", "rest"),
+        "How Slurm is asked: by its `commands` or by `rest` (slurmrestd); `auto`: by commands where there are any.",
+        choices=("auto", "commands", "rest"),
     )
     slurmrestd: str = _setting("", "Where slurmrestd listens, `unix:/path` or `http://host:port`.")
     slurmrestd_token_file: str = _setting(

@@ -8,7 +8,7 @@ import pytest
 
 from tests.slurm.replay import VERSIONS, Recording
 from tracker.slurm.accounting import chains
-from tracker.slurm.records import QueuedJob, Record
+from tracker.slurm.records import QueuedJob, Record, Step
 from tracker.slurm.source import Source
 
 PAIRS = [(version, source) for version in VERSIONS for source in Recording(version).sources]
@@ -36,6 +36,11 @@ ENDS = {
     "cancelled_by_root": ("CANCELLED", 0, 0),
     "cancelled_waiting": ("CANCELLED", 0, 0),
 }
+
+
+def hides_exit_codes(recording: Recording, source: Source, one: Record | Step) -> bool:
+    """slurmrestd of 22.05 says 0 of all that no signal ended: it must not be believed."""
+    return (recording.version, source.name) == ("22.05", "rest") and (one.exit_code, one.signal) == (None, None)
 
 
 @pytest.fixture(params=PAIRS, ids="-".join)
@@ -133,7 +138,8 @@ def test_names_that_want_to_do_harm(pair: tuple[Recording, Source]) -> None:
 def test_an_end_in_accounting(pair: tuple[Recording, Source], name: str) -> None:
     recording, source = pair
     (record,) = _attempts(recording, source, name)
-    assert (record.state, record.exit_code, record.signal) == ENDS[name]
+    assert record.state == ENDS[name][0]
+    assert (record.exit_code, record.signal) == ENDS[name][1:] or hides_exit_codes(recording, source, record)
     assert (record.name, record.user, record.requeued) == (name, "alice", False)
     assert record.ended_at is not None
     assert (record.started_at is None) == (name == "cancelled_waiting")
@@ -153,8 +159,9 @@ def test_what_steps_used(pair: tuple[Recording, Source]) -> None:
     (record,) = _attempts(recording, source, "steps")
     steps = {step.name: step for step in record.steps}
     assert steps.keys() == {"batch", "0", "1"}
-    assert (steps["1"].state, steps["1"].exit_code) == ("FAILED", 7)
-    assert record.derived_exit_code == 7
+    assert steps["1"].state == "FAILED"
+    assert steps["1"].exit_code == 7 or hides_exit_codes(recording, source, steps["1"])
+    assert record.derived_exit_code == (None if hides_exit_codes(recording, source, steps["1"]) else 7)
     assert record.memory_peak_bytes is not None
     assert 60_000_000 < record.memory_peak_bytes < 200 << 20
     assert record.held.memory_bytes == 200 << 20

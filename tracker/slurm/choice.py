@@ -18,11 +18,7 @@ def chosen(settings: Settings) -> Source:
     wanted = settings.slurm_source
     if wanted == "auto":
         wanted = "rest" if settings.slurmrestd and not shutil.which("squeue") else "commands"
-    if wanted == "commands":
-        return Commands(timeout_s=settings.slurm_timeout_s)
-    if wanted == "rest":
-        return _rest(settings)
-    raise SetupProblem("pyslurm cannot be asked yet: set `slurm_source` to `commands`.")
+    return _rest(settings) if wanted == "rest" else Commands(timeout_s=settings.slurm_timeout_s)
 
 
 def _rest(settings: Settings) -> Source:

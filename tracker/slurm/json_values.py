@@ -56,10 +56,15 @@ def name(value: Any) -> str | None:
 
 
 def exit_of(value: Any) -> tuple[int | None, int | None]:
-    """Exit code and signal: a wait status, or an object that has both."""
+    """Exit code and signal: a wait status, or an object that has both.
+
+    22.05 says `SUCCESS` and 0 of every job of accounting that no signal ended: what it says then is nothing.
+    """
     if not isinstance(value, dict) or "number" in value:
         return wait_status(number(value))
     signal = value.get("signal") or {}
+    if isinstance(value.get("status"), str) and not signal:
+        return None, None
     told = number(signal.get("id", signal.get("signal_id"))) if isinstance(signal, dict) else number(signal)
     return number(value.get("return_code")) or 0, told or 0
 

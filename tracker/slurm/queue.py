@@ -54,6 +54,7 @@ def _job(row: dict[str, str], task_id: int | None, throttle: int | None) -> Queu
     output = OutputFacts(
         job_id or 0, array_job_id, task_id, row["UserName"], row["Name"], row["BatchHost"], text(row["WorkDir"])
     )
+    stdout, stderr = output.paths(given(row["StdOut"]), given(row["StdErr"])) if started else (None, None)
     return QueuedJob(
         job_id=job_id if started or task_id is None or job_id != array_job_id else None,
         array_job_id=array_job_id if task_id is not None else None,
@@ -95,6 +96,6 @@ def _job(row: dict[str, str], task_id: int | None, throttle: int | None) -> Queu
         admin_comment=text(row["admin_comment"]),
         work_dir=text(row["WorkDir"]),
         command=text(row["Command"]),
-        stdout=output.path(given(row["StdOut"])) if started else None,
-        stderr=output.path(given(row["StdErr"])) if started else None,
+        stdout=stdout,
+        stderr=stderr,
     )

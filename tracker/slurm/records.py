@@ -47,7 +47,7 @@ class QueuedJob:
     work_dir: str | None
     command: str | None
     stdout: str | None  # the files are known from the job's start on
-    stderr: str | None
+    stderr: str | None  # None: the same as stdout
     het_offset: int | None = None
     qos: str | None = None
     eligible_at: datetime | None = None
@@ -77,8 +77,8 @@ class Step:
 
     name: str
     state: str | None
-    exit_code: int
-    signal: int
+    exit_code: int | None
+    signal: int | None
     started_at: datetime | None
     ended_at: datetime | None
     memory_peak_bytes: int | None  # of the task that used most (MaxRSS)
@@ -96,8 +96,8 @@ class Record:
     state: str | None
     requeued: bool
     cancelled_by_uid: int | None
-    exit_code: int
-    signal: int
+    exit_code: int | None
+    signal: int | None
     submitted_at: datetime | None
     started_at: datetime | None
     ended_at: datetime | None
@@ -118,7 +118,7 @@ class Record:
     suspended_s: int = 0
     asked: Resources = Resources()
     held: Resources = Resources()
-    derived_exit_code: int = 0  # the highest of the steps
+    derived_exit_code: int | None = 0  # the highest of the steps
     admin_comment: str | None = None
     reservation: str | None = None
     steps: tuple[Step, ...] = ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -12,7 +12,9 @@ from tracker.slurm.rest_door import Api, Get, Json
 from tracker.slurm.rest_jobs import parse_jobs, parse_nodes
 from tracker.slurm.rest_records import parse_records
 
-ENDED = "COMPLETED,FAILED,CANCELLED,TIMEOUT,NODE_FAIL,PREEMPTED,OUT_OF_MEMORY,DEADLINE,BOOT_FAIL"
+ENDED = (
+    "COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "OUT_OF_MEMORY", "DEADLINE", "BOOT_FAIL",
+)  # fmt: skip
 
 
 class Rest:
@@ -57,7 +59,7 @@ class Rest:
 
     def records(self, job_ids: Iterable[int]) -> list[Record]:
         """Every record of these jobs."""
-        wanted = ",".join(str(one) for one in sorted(job_ids))
+        wanted = [str(one) for one in sorted(job_ids)]
         return self._records({"step": wanted}) if wanted else []
 
     def ended(self, since: datetime, until: datetime, *, user: str | None = None) -> list[Record]:
@@ -66,7 +68,7 @@ class Rest:
         found = self._records({**window, "state": ENDED})
         return [record for record in found if user is None or record.user == user]
 
-    def _records(self, which: dict[str, str]) -> list[Record]:
+    def _records(self, which: Mapping[str, str | Sequence[str]]) -> list[Record]:
         answer = self._api.ask("slurmdb", "jobs", which, show_duplicates="true")  # 22.05 shows them unasked
         return parse_records(_list(answer, "jobs"))
 

@@ -6,10 +6,10 @@ import http.client
 import json
 import re
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from tracker.errors import SlurmUnavailable
 
@@ -20,6 +20,8 @@ Get = Callable[[str], Json]
 MAX_ANSWER_BYTES = 512 * 2**20  # 60,000 jobs of 8 KB
 OLDEST, NEWEST = 36, 45
 """The versions `v0.0.N` of the API whose answers are understood, of Slurm 22.05 and 26.05."""
+_LISTS_ARE_REPEATED_SINCE = 40
+"""Before, a list is one word with commas, which 24.11 and 26.05 promise to take and refuse."""
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -51,14 +53,14 @@ class Door:
             connection = self._connection()
             try:
                 connection.request("GET", path, headers={"Accept": "application/json", **self._credentials()})
-                answer = connection.getresponse()
-                body = answer.read(MAX_ANSWER_BYTES + 1)
+                with connection.getresponse() as answer:
+                    status, body = answer.status, answer.read(MAX_ANSWER_BYTES + 1)
             finally:
                 connection.close()
         except (OSError, http.client.HTTPException) as problem:
             said = str(problem) or type(problem).__name__
             raise SlurmUnavailable(f"slurmrestd at {self._address} does not answer: {said}.") from None
-        return _understood(path, answer.status, body)
+        return _understood(path, status, body)
 
     def _connection(self) -> http.client.HTTPConnection:
         if self._address.startswith("unix:"):
@@ -103,17 +105,21 @@ class Api:
         self._get = get
         self._paths: Json = {}
 
-    def ask(self, part: str, what: str, query: Mapping[str, str] | None = None, **if_known: str) -> Json:
+    def ask(
+        self, part: str, what: str, query: Mapping[str, str | Sequence[str]] | None = None, **if_known: str
+    ) -> Json:
         """The answer of `slurm` or `slurmdb` to `jobs`, `nodes` and the like.
 
         What is in `if_known` is added to the query where this version knows it.
         """
-        path = self._path(part, what)
+        path, version = self._path(part, what)
         known = {one.get("name") for one in self._paths[path].get("get", {}).get("parameters", ())}
         wanted = {**(query or {}), **{key: value for key, value in if_known.items() if key in known}}
-        return self._get(f"{path}?{urlencode(wanted, quote_via=quote)}" if wanted else path)
+        if version < _LISTS_ARE_REPEATED_SINCE:
+            wanted = {key: value if isinstance(value, str) else ",".join(value) for key, value in wanted.items()}
+        return self._get(f"{path}?{urlencode(wanted, doseq=True)}" if wanted else path)
 
-    def _path(self, part: str, what: str) -> str:
+    def _path(self, part: str, what: str) -> tuple[str, int]:
         if not self._paths:
             self._paths = self._get("/openapi/v3").get("paths") or {}
         shape = re.compile(rf"/{part}/v0\.0\.(\d+)/{what}/?\Z")
@@ -123,4 +129,4 @@ class Api:
             told = ", ".join(f"v0.0.{one}" for one in sorted(offered)) or "none"
             wanted = f"v0.0.{OLDEST} to v0.0.{NEWEST}"
             raise SlurmUnavailable(f"slurmrestd offers no {part} API that we know ({wanted}), but {told}.")
-        return offered[max(known)]
+        return offered[max(known)], max(known)

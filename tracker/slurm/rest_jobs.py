@@ -50,6 +50,8 @@ def _job(one: dict[str, Any], task_id: int | None) -> QueuedJob:
     output = OutputFacts(
         job_id, array_job_id, task_id, user or "", one.get("name") or "", batch_node or "", work_dir
     )  # fmt: skip
+    patterns = value.name(one.get("standard_output")), value.name(one.get("standard_error"))
+    stdout, stderr = output.paths(*patterns) if nodes else (None, None)
     return QueuedJob(
         job_id=job_id if nodes or task_id is None or job_id != array_job_id else None,
         array_job_id=array_job_id if task_id is not None else None,
@@ -91,8 +93,8 @@ def _job(one: dict[str, Any], task_id: int | None) -> QueuedJob:
         admin_comment=text(one.get("admin_comment") or ""),
         work_dir=work_dir,
         command=text(one.get("command") or ""),
-        stdout=output.path(value.name(one.get("standard_output"))) if nodes else None,
-        stderr=output.path(value.name(one.get("standard_error"))) if nodes else None,
+        stdout=stdout,
+        stderr=stderr,
     )
 
 

@@ -23,8 +23,8 @@ def _record(one: dict[str, Any]) -> Record:
     array_job_id, het_job_id = value.positive(array.get("job_id")), value.positive(het.get("job_id"))
     tres = one.get("tres") or {}
     asked, held = value.resources(tres.get("requested")), value.resources(tres.get("allocated"))
-    exit_code, signal = value.exit_of(one.get("exit_code"))
     state = value.state(said.get("current"))
+    exit_code, signal = _exit_of(one.get("exit_code"), state)
     return Record(
         job_id=value.number(one["job_id"]) or 0,
         array_job_id=array_job_id,
@@ -34,9 +34,9 @@ def _record(one: dict[str, Any]) -> Record:
         state=state,
         requeued="REQUEUED" in value.words(said.get("current")),
         cancelled_by_uid=_uid(one.get("kill_request_user")) if state == "CANCELLED" else None,
-        exit_code=exit_code or 0,
-        signal=signal or 0,
-        derived_exit_code=value.exit_of(one.get("derived_exit_code"))[0] or 0,
+        exit_code=exit_code,
+        signal=signal,
+        derived_exit_code=value.exit_of(one.get("derived_exit_code"))[0],
         submitted_at=value.moment(at.get("submission")),
         eligible_at=value.moment(at.get("eligible")),
         started_at=value.moment(at.get("start")) if nodes else None,
@@ -75,19 +75,25 @@ def _tasks(array: dict[str, Any]) -> tuple[int, ...]:
 
 def _step(one: dict[str, Any]) -> Step:
     at, step = one.get("time") or {}, one.get("step") or {}
-    exit_code, signal = value.exit_of(one.get("exit_code"))
+    state = value.state(one.get("state"))
+    exit_code, signal = _exit_of(one.get("exit_code"), state)
     total = at.get("total") or {}
     used = ((one.get("tres") or {}).get("requested") or {}).get("max")
     return Step(
         name=str(step.get("id", "")).rpartition(".")[2],
-        state=value.state(one.get("state")),
-        exit_code=exit_code or 0,
-        signal=signal or 0,
+        state=state,
+        exit_code=exit_code,
+        signal=signal,
         started_at=value.moment(at.get("start")),
         ended_at=value.moment(at.get("end")),
         memory_peak_bytes=value.of_type(used, "mem"),
         cpu_s=(value.number(total.get("seconds")) or 0) + (value.number(total.get("microseconds")) or 0) / 1e6,
     )
+
+
+def _exit_of(told: Any, state: str | None) -> tuple[int | None, int | None]:
+    """Exit code and signal; what has completed has none but 0."""
+    return (0, 0) if state == "COMPLETED" else value.exit_of(told)
 
 
 def _uid(user: Any) -> int | None:

@@ -1,4 +1,4 @@
-"""The one way to ask Slurm, whoever asks it: its commands, slurmrestd or pyslurm."""
+"""The one way to ask Slurm, whoever is asked: its commands or slurmrestd."""
 
 from __future__ import annotations
 

@@ -69,6 +69,11 @@ class OutputFacts:
     batch_node: str
     work_dir: str | None
 
+    def paths(self, stdout: str | None, stderr: str | None) -> tuple[str | None, str | None]:
+        """The files of both streams; the second is None when they share one, which 22.05 names twice."""
+        out, err = self.path(stdout), self.path(stderr)
+        return out, None if err == out else err
+
     def path(self, pattern: str | None) -> str | None:
         """The file behind a pattern; None without one, and for one with letters we do not know."""
         if not pattern:

@@ -1,0 +1,135 @@
+"""slurmrestd's door when nothing good comes out of it: the server here is of air, the real one is recorded."""
+
+from __future__ import annotations
+
+import json
+import socketserver
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.slurm.replay import Recording
+from tracker.errors import SetupProblem, SlurmUnavailable
+from tracker.settings import Settings
+from tracker.slurm.choice import chosen
+from tracker.slurm.rest import Rest
+from tracker.slurm.rest_door import Door
+
+UNLIKE = ("run_time_s", "scheduled_nodes")
+"""Counted on between two questions, or told by newer versions only."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """Answers each path as the test said."""
+
+    def do_GET(self) -> None:
+        server: Any = self.server
+        server.seen.append(dict(self.headers))
+        status, body = server.answers.get(self.path.partition("?")[0], (404, b"{}"))
+        self.send_response(status)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def address_string(self) -> str:
+        return "unix"
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+class _Server(socketserver.ThreadingUnixStreamServer):
+    answers: dict[str, tuple[int, bytes]]
+    seen: list[dict[str, str]]
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[_Server]:
+    one = _Server(str(tmp_path / "socket"), _Handler)
+    one.answers, one.seen = {}, []
+    thread = threading.Thread(target=one.serve_forever)
+    thread.start()
+    yield one
+    one.shutdown()
+    thread.join()
+    one.server_close()
+
+
+def door_to(server: _Server, token_file: str = "") -> Door:
+    return Door(f"unix:{server.server_address!s}", token_file=token_file, user="alice", timeout_s=10)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "sentence"),
+    [
+        (401, b"Authentication failure", "refuses us (401)"),
+        (500, b"not json", "is no JSON (status 500)"),
+        (200, b"[]", "is no object"),
+        (200, b'{"errors": [{"description": "Unable to contact slurm controller"}]}', "Unable to contact slurm"),
+        (503, b"{}", "status 503"),
+    ],
+)
+def test_a_bad_answer_is_told_in_one_sentence(server: _Server, status: int, body: bytes, sentence: str) -> None:
+    server.answers["/openapi/v3"] = (status, body)
+    with pytest.raises(SlurmUnavailable) as refused:
+        Rest(door_to(server).get).queue()
+    assert sentence in str(refused.value)
+
+
+def test_a_door_that_nobody_opens(tmp_path: Path) -> None:
+    door = Door(f"unix:{tmp_path}/nothing", token_file="", user="alice", timeout_s=10)
+    with pytest.raises(SlurmUnavailable, match="does not answer: "):
+        Rest(door.get).queue()
+
+
+def test_a_version_that_we_do_not_know(server: _Server) -> None:
+    server.answers["/openapi/v3"] = (200, b'{"paths": {"/slurm/v0.0.99/jobs/": {"get": {}}}}')
+    with pytest.raises(SlurmUnavailable, match=r"v0\.0\.36 to v0\.0\.45\), but v0\.0\.99"):
+        Rest(door_to(server).get).queue()
+
+
+def test_the_newest_version_that_both_know_is_asked_with_a_token_that_may_be_renewed(
+    server: _Server, tmp_path: Path
+) -> None:
+    paths = {f"/slurm/v0.0.{version}/jobs/": {"get": {}} for version in (40, 45, 99)}
+    server.answers["/openapi/v3"] = (200, json.dumps({"paths": paths}).encode())
+    server.answers["/slurm/v0.0.45/jobs/"] = (200, b'{"jobs": [{"name": "without an id"}, 7]}')
+    token = tmp_path / "token"
+    token.write_text("SLURM_JWT=first\n")
+    rest = Rest(door_to(server, str(token)).get)
+    assert rest.queue() == []
+    token.write_text("second")
+    rest.queue()
+    told = [one["X-SLURM-USER-TOKEN"] for one in server.seen]
+    assert told == ["first", "first", "second"]
+    assert server.seen[0]["X-SLURM-USER-NAME"] == "alice"
+
+
+def test_slurmrestd_needs_an_address() -> None:
+    with pytest.raises(SetupProblem, match="Set `slurmrestd` to where it listens"):
+        chosen(Settings(slurm_source="rest"))
+
+
+@pytest.mark.parametrize("version", [v for v in ("22.05", "24.11", "26.05") if "rest" in Recording(v).sources])
+def test_both_sources_tell_the_same_of_the_queue(version: str) -> None:
+    recording = Recording(version)
+    by_commands, by_rest = (
+        {(job.job_id, job.array_job_id, job.array_task_id): job for job in recording.source(name).queue()}
+        for name in ("commands", "rest")
+    )
+    assert by_rest.keys() == by_commands.keys()
+    different = {
+        (key, name, told, getattr(by_rest[key], name))
+        for key, job in by_commands.items()
+        for name, told in vars(job).items()
+        if name not in UNLIKE and _plain(told) != _plain(getattr(by_rest[key], name))
+    }
+    assert different == set()
+
+
+def _plain(value: object) -> object:
+    """A reason without the signal's number, which slurmrestd leaves out."""
+    return value.partition(":")[0] if isinstance(value, str) and value.startswith("RaisedSignal") else value
