@@ -9,6 +9,7 @@ from ClusterShell.RangeSet import RangeSet, RangeSetException
 
 from tracker.slurm import json_values as value
 from tracker.slurm.records import Record, Step
+from tracker.slurm.states import PENDING, RUNNING, SUSPENDED
 from tracker.slurm.values import text
 
 
@@ -25,6 +26,8 @@ def _record(one: dict[str, Any]) -> Record:
     asked, held = value.resources(tres.get("requested")), value.resources(tres.get("allocated"))
     state = value.state(said.get("current"))
     exit_code, signal = _exit_of(one.get("exit_code"), state)
+    requeued = "REQUEUED" in value.words(said.get("current"))
+    is_over = requeued or state not in (PENDING, RUNNING, SUSPENDED)
     return Record(
         job_id=value.number(one["job_id"]) or 0,
         array_job_id=array_job_id,
@@ -32,7 +35,7 @@ def _record(one: dict[str, Any]) -> Record:
         het_job_id=het_job_id,
         het_offset=value.number(het.get("job_offset")) if het_job_id else None,
         state=state,
-        requeued="REQUEUED" in value.words(said.get("current")),
+        requeued=requeued,
         cancelled_by_uid=_uid(one.get("kill_request_user")) if state == "CANCELLED" else None,
         exit_code=exit_code,
         signal=signal,
@@ -40,7 +43,8 @@ def _record(one: dict[str, Any]) -> Record:
         submitted_at=value.moment(at.get("submission")),
         eligible_at=value.moment(at.get("eligible")),
         started_at=value.moment(at.get("start")) if nodes else None,
-        ended_at=value.moment(at.get("end")),
+        # 26.05 gives a job that runs the moment of the question for its end.
+        ended_at=value.moment(at.get("end")) if is_over else None,
         suspended_s=value.number(at.get("suspended")) or 0,
         nodes=nodes,
         user=value.name(one.get("user")),
