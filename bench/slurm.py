@@ -77,6 +77,7 @@ def _questions(kind: str, url: str, folder: Path) -> Iterator[Row]:
     with tracker_server(folder / f"looked-{kind}", url) as server:
         for browsers in BROWSERS:
             progress(f"  {kind}: {browsers} browsers for {LOOKED_FOR_S:g} s")
+            _forget_questions(url)
             watching = multiprocessing.get_context("spawn").Process(target=_watch, args=(url,), daemon=True)
             watching.start()
             before = _await_first_look(url)
@@ -110,9 +111,17 @@ def _await_first_look(url: str) -> int:
     """Questions until the watcher has the cluster and has looked."""
     while True:
         found = _cluster_questions(url)
-        if found and found[0] and found[1] < 50:
+        if found[0] and found[1]:
             return found[1]
         time.sleep(0.2)
+
+
+def _forget_questions(url: str) -> None:
+    """Those of the watcher before."""
+    database = Database(url)
+    with database.write() as session:
+        clusters.get(session, WATCHED).questions = {}
+    database.close()
 
 
 def _asked(url: str) -> int:

@@ -204,22 +204,22 @@ def test_windows_follow_the_controller_s_clock(db: Database, slurm: Slurm) -> No
 
 def test_the_pace_slows_down_when_nothing_happens() -> None:
     pace = Pace(quick_s=1.0, idle_s=4.0)
-    assert pace.after(began_s=0, ended_s=0.01, news=True) == 1.0
-    assert 1.0 < pace.after(began_s=10, ended_s=10.01, news=False) < 4.0
-    assert pace.after(began_s=100, ended_s=100.01, news=False) == 4.0
-    assert pace.after(began_s=104, ended_s=104.01, news=True) == 1.0
+    assert pace.after(ended_s=0, waited_s=0.01, news=True) == 1.0
+    assert 1.0 < pace.after(ended_s=10, waited_s=0.01, news=False) < 4.0
+    assert pace.after(ended_s=100, waited_s=0.01, news=False) == 4.0
+    assert pace.after(ended_s=104, waited_s=0.01, news=True) == 1.0
 
 
 def test_the_pace_follows_a_slow_controller() -> None:
     pace = Pace(quick_s=1.0, idle_s=4.0)
-    assert pace.after(began_s=0, ended_s=2.0, news=True) == pytest.approx(20.0)
+    assert pace.after(ended_s=0, waited_s=2.0, news=True) == pytest.approx(20.0)
 
 
 def test_the_pace_doubles_after_each_failure() -> None:
     pace = Pace(quick_s=1.0, idle_s=4.0)
     pauses = [pace.after_failure(began_s=0, ended_s=0) for _ in range(7)]
     assert pauses == [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
-    pace.after(began_s=0, ended_s=0, news=True)
+    pace.after(ended_s=0, waited_s=0.0, news=True)
     assert pace.after_failure(began_s=0, ended_s=0) == 1.0
 
 

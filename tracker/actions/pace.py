@@ -17,14 +17,14 @@ class Pace:
         self._news_at_s: float | None = None
         self._failure_s = 0.0
 
-    def after(self, *, began_s: float, ended_s: float, news: bool) -> float:
-        """The pause after an answer. Who looks at the pages does not matter: news are changes of jobs."""
+    def after(self, *, ended_s: float, waited_s: float, news: bool) -> float:
+        """The pause after answers that took `waited_s`. Who looks at pages is no news; changes of jobs are."""
         self._failure_s = 0.0
         if news or self._news_at_s is None:
             self._news_at_s = ended_s
         calm = min((ended_s - self._news_at_s) / CALM_AFTER_S, 1.0)
         wished_s = self._quick_s + (self._idle_s - self._quick_s) * calm
-        return max(wished_s, min((ended_s - began_s) / SHARE_OF_TIME, 10 * MAX_PAUSE_S))
+        return max(wished_s, min(waited_s / SHARE_OF_TIME, 10 * MAX_PAUSE_S))
 
     def after_failure(self, *, began_s: float, ended_s: float) -> float:
         """The pause after no answer: each time twice as long, up to half a minute and what the answer took."""

@@ -105,14 +105,15 @@ class Watcher:
         Raises SlurmUnavailable when the controller is silent, Conflict when another watcher has this cluster.
         Accounting may be silent alone: the queue is shown all the same, with the problem beside it.
         """
-        began_s = time.monotonic()
+        began_s, waited_s = time.monotonic(), self._source.waited_s
         problems: list[str] = []
         try:
             news = self._ask(problems)
         except SlurmUnavailable as problem:
             self._plan(began_s, self._pace.after_failure(began_s=began_s, ended_s=time.monotonic()), [str(problem)])
             raise
-        self._plan(began_s, self._pace.after(began_s=began_s, ended_s=time.monotonic(), news=news), problems)
+        waited_s = self._source.waited_s - waited_s
+        self._plan(began_s, self._pace.after(ended_s=time.monotonic(), waited_s=waited_s, news=news), problems)
 
     def leave(self) -> None:
         """Let another watcher have the cluster at once."""

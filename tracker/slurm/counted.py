@@ -23,6 +23,7 @@ class Count:
     asked: int = 0
     failed: int = 0
     last_s: float = 0.0
+    total_s: float = 0.0
     _at_s: deque[float] = field(default_factory=deque)
 
     def add(self, began_s: float, ended_s: float, failed: bool) -> None:
@@ -30,6 +31,7 @@ class Count:
         self.asked += 1
         self.failed += failed
         self.last_s = ended_s - began_s
+        self.total_s += self.last_s
         self._at_s.append(ended_s)
         self.last_hour(ended_s)
 
@@ -46,6 +48,11 @@ class Counted:
     def __init__(self, source: Source, clock_s: Callable[[], float] = time.monotonic) -> None:
         self._source, self._clock_s = source, clock_s
         self.counts: dict[str, Count] = {kind: Count() for kind in ("facts", "queue", "nodes", "records", "ended")}
+
+    @property
+    def waited_s(self) -> float:
+        """Seconds that all answers took together."""
+        return sum(one.total_s for one in self.counts.values())
 
     @property
     def name(self) -> str:
