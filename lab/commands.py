@@ -80,8 +80,9 @@ def test(words: argparse.Namespace) -> int:
 
 
 def workers(rest: list[str]) -> list[str]:
-    """pytest's words for several processes, or none when a file or a folder is named among its other words."""
-    named = any(Path(word.partition("::")[0]).exists() for word in rest)
+    """pytest's words for several processes, or none when a file or folder of tests is named."""
+    paths = [Path(word.partition("::")[0]) for word in rest]
+    named = any(len(path.parts) > 1 and path.parts[0] == "tests" and path.exists() for path in paths)
     return [] if named or any("no:xdist" in word for word in rest) else ["-n", "auto"]
 
 

@@ -91,6 +91,9 @@ class Release:
         run_step(f"list of packages of {SUITES[self.version]}", [[*apt, "update"]], log=log)
         run_step(f"Slurm {self.version}", [[*apt, "--download-only", "install", *PACKAGES]], log=log)
         for package in sorted((own / "cache/archives").glob("*.deb")):
+            name, found, _ = package.name.split("_", 2)
+            if name == "slurmctld" and not found.startswith(f"{self.version}."):
+                raise LabError(f"{SUITES[self.version]} has Slurm {found} by now, no longer {self.version}")
             subprocess.run(["dpkg", "-x", package, self.root], check=True)
         self.root.chmod(0o755)
         shutil.rmtree(own)

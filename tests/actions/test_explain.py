@@ -48,6 +48,24 @@ def test_a_job_that_ran_out_of_memory_says_how_much_it_had_and_what_to_ask_for()
     assert "--mem" in explain(run("OUT_OF_MEMORY")).advice
 
 
+def test_the_limit_is_that_of_the_last_attempt() -> None:
+    used = Summary(metric="system/memory_bytes", last=15 * GIB, max=15 * GIB)
+    percent = Summary(metric="system/memory.percent", last=75.0, max=100.0)  # the first attempt had 10 GiB
+    assert explain(run("OUT_OF_MEMORY", used, percent)).advice.startswith("Ask for half as much again: --mem=30G")
+    used.max = 40 * GIB  # or the first one had more
+    assert "GiB" not in explain(run("OUT_OF_MEMORY", used, percent)).sentence
+
+
+@pytest.mark.parametrize(("used", "percent"), [(1e308, 1e-9), (float("inf"), 1.0), (-1.0, 5.0), (1.0, float("nan"))])
+def test_figures_that_a_script_made_up_do_no_harm(used: float, percent: float) -> None:
+    ended = explain(run("OUT_OF_MEMORY", at("system/memory_bytes", used), at("system/memory.percent", percent)))
+    assert ended.advice == "Ask for more with --mem, or for smaller batches."
+
+
+def test_our_own_words_are_not_told_as_those_of_slurm() -> None:
+    assert str(explain(run("LOST", reason="nobody knows it"))).endswith("Nobody knows it.")
+
+
 def test_a_job_at_its_limit_says_how_far_it_came() -> None:
     ended = explain(run("TIMEOUT", at("loss", 0.5, last_step=70), time_limit_s=7200, signal=15))
     assert ended.sentence == "It ran into its time limit of 2h 00m, after step 70."

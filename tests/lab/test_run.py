@@ -38,7 +38,7 @@ def test_help_shows_every_command_and_examples(run: Run, word: str) -> None:
     assert "./run demo --once" in answer.stdout
 
 
-@pytest.mark.parametrize("words", [[], ["-k", "torn"], ["-n", "0"], ["--durations=9"]])
+@pytest.mark.parametrize("words", [[], ["-k", "torn"], ["-k", "web"], ["-n", "0"], ["--durations=9"]])
 def test_all_tests_are_spread_over_processes(words: list[str]) -> None:
     assert commands.workers(words) == ["-n", "auto"]  # of two numbers pytest takes the later one
 

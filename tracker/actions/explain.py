@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 from dataclasses import dataclass
 
@@ -19,6 +20,7 @@ HARDWARE = "system/"  # begins the names of what agents measure
 _QUOTED = ("FAILED", "NODE_FAIL", "LOST")
 _LINES_LOOKED_AT = 10
 _MIB = 1024**2
+_MOST_MEMORY_BYTES = 2**50
 _MEMORY, _MEMORY_PERCENT = "system/memory_bytes", "system/memory.percent"
 _ENDS = {
     "OUT_OF_MEMORY": "It needed more memory than it had asked for",
@@ -132,7 +134,8 @@ def _slurm_says(run: Run) -> str:
         return ""
     if run.state == "CANCELLED" and reason.startswith("by "):
         return ""
-    return f" Slurm says: {reason}." if run.cluster else f" {_sentence(reason)}"
+    is_of_slurm = run.cluster and run.state != "LOST"  # which is our own word, and so is its reason
+    return f" Slurm says: {reason}." if is_of_slurm else f" {_sentence(reason)}"
 
 
 def _advice(run: Run) -> str:
@@ -147,12 +150,18 @@ def _advice(run: Run) -> str:
 
 
 def _memory(run: Run) -> tuple[float | None, float | None]:
-    """Return the most bytes that were seen in use on a node, and the limit that they were held against."""
+    """Return the most bytes that were seen in use on a node, and the last attempt's limit; None where unknown.
+
+    A script may log under these names what it likes.
+    """
     found: dict[str, Summary] = {one.metric: one for one in run.summary}
     used, percent = found.get(_MEMORY), found.get(_MEMORY_PERCENT)
-    if used is None or percent is None or not used.max or not percent.max:
-        return (used.max if used else None), None
-    return used.max, used.max / percent.max * 100
+    if used is None or percent is None or not used.last or not percent.last or not used.max:
+        return None, None
+    limit_bytes = used.last / percent.last * 100
+    if not (math.isfinite(used.max) and _MIB <= limit_bytes <= _MOST_MEMORY_BYTES):
+        return None, None
+    return (used.max if used.max <= limit_bytes * 1.05 else None), limit_bytes  # else an earlier attempt had more
 
 
 def _with_room(limit_bytes: float) -> str:

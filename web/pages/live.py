@@ -1,4 +1,4 @@
-"""Pages that stay fresh: the page's script asks each second for the part that changes."""
+"""Pages that stay fresh: the page's script asks for the part that changes when news come, or each second."""
 
 from __future__ import annotations
 

@@ -89,8 +89,11 @@ async function ask(part, state) {
   if (state.failures) tell("");
   state.failures = 0;
   const rest = Math.min(RESTS * (performance.now() - begun), SLOWEST_MS);
-  state.restsUntil = performance.now() + Math.max(EVERY_MS / 2, rest);
-  return Math.max(1000 * Number(answer.headers.get("Poll-After")) || EVERY_MS, rest);
+  const every = 1000 * Number(answer.headers.get("Poll-After")) || EVERY_MS;
+  // Of one run news are rare and awaited; what is made of many runs changes all the time and may cost much.
+  const least = part.dataset.run || every <= EVERY_MS ? EVERY_MS / 2 : every;
+  state.restsUntil = performance.now() + Math.max(least, rest);
+  return Math.max(every, rest);
 }
 
 function change(part, html) {
