@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from pathlib import Path
 
 from lab.daemon import MARK, all_pids, end, environ_of
 from lab.place import Place
 
 CGROUPS = Path("/sys/fs/cgroup")
+GONE_WITHIN_S = 5.0  # after a process was killed
 
 
 def processes(at: Place, nodes: list[str]) -> list[int]:
@@ -54,8 +56,14 @@ def clear(at: Place, nodes: list[str]) -> None:
     end(processes(at, nodes), patience_s=3)
     for point in mounts(at):
         subprocess.run(["umount", "--lazy", point], check=False)
-    for folder in cgroups(nodes):
-        try:
-            folder.rmdir()
-        except OSError:  # still held by a process that is just going; an empty folder more harms nobody
-            continue
+    deadline_s = time.monotonic() + GONE_WITHIN_S
+    while any(not _is_removed(folder) for folder in cgroups(nodes)) and time.monotonic() < deadline_s:
+        time.sleep(0.05)
+
+
+def _is_removed(folder: Path) -> bool:
+    try:
+        folder.rmdir()
+    except OSError:  # still held by a process that is just going; an empty folder more harms nobody
+        return False
+    return True

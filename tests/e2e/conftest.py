@@ -81,11 +81,15 @@ class Site:
         return self.api(f"/runs/{run['id']}/series?{query}")
 
     def log(self, run: dict[str, Any], stream: str = "stdout") -> str:
+        return str(self.output(run["id"], stream).get("text", ""))
+
+    def output(self, ident: str, stream: str = "stdout") -> dict[str, Any]:
+        """What is known of an output; nothing as long as the queue has not told where it is."""
         try:
-            return str(self.api(f"/runs/{run['id']}/log?stream={stream}&tail=200")["text"])
+            return self.api(f"/runs/{ident}/log?stream={stream}&tail=200")  # type: ignore[no-any-return]
         except urllib.error.HTTPError as refused:
             refused.close()
-            return ""
+            return {}
 
 
 @pytest.fixture(scope="package")

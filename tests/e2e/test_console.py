@@ -27,7 +27,7 @@ def test_the_file_behind_every_pattern_of_sbatch_is_found(site: Site) -> None:
     for pattern, name in names.items():
         run = site.await_truth(name)
         written = site.as_root("cat", f"/home/alice/where-{run['job_id']}").strip()
-        found = site.api(f"/runs/{run['id']}/log")["path"]
+        found = wait_until(lambda: site.output(run["id"]).get("path"), what="the place of the output is known")  # noqa: B023
         if written != found:
             wrong[pattern] = (written, found)
     assert wrong == {}
@@ -59,11 +59,11 @@ def test_its_text_is_still_there_when_the_file_is_gone(site: Site) -> None:
     """One file is removed when all is over, one by the job itself; what stays was printed, or a word says why not."""
     job = site.sbatch("echo kept", "-o", "/home/alice/kept.out")
     run = site.await_truth(job)
-    wait_until(lambda: site.api(f"/runs/{run['id']}/log")["complete"])
+    wait_until(lambda: site.output(run["id"]).get("complete"))
     site.as_root("rm", "/home/alice/kept.out")
     hasty = site.sbatch("echo kept, too; sleep 6; rm /home/alice/hasty.out", "-o", "/home/alice/hasty.out")
     site.await_truth(hasty)
-    wait_until(lambda: site.api(f"/runs/{site.cluster.at.name}:{hasty}/log")["problem"])
+    wait_until(lambda: site.output(f"{site.cluster.at.name}:{hasty}").get("problem"))
     for name, text in ((job, "kept\n"), (hasty, "kept, too\n")):
-        answer = site.api(f"/runs/{site.cluster.at.name}:{name}/log")
+        answer = site.output(f"{site.cluster.at.name}:{name}")
         assert (answer["text"], answer["left_out_bytes"]) == (text, 0)

@@ -72,7 +72,7 @@ def test_a_job_that_prints_into_a_forbidden_file_leaks_nothing(site: Site) -> No
     site.as_root("bash", "-c", "echo secret > /home/bob/secret; chmod 600 /home/bob/secret; chown bob /home/bob/secret")
     job = site.sbatch("ln -sf /home/bob/secret linked; sleep 2", "-o", "linked")
     run = site.await_truth(job)
-    wait_until(lambda: site.api(f"/runs/{run['id']}/log")["problem"])
+    wait_until(lambda: site.output(run["id"]).get("problem"))
     assert "secret" not in site.log(run)
 
 
