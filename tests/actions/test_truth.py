@@ -340,3 +340,17 @@ def test_accounting_that_names_one_node_only_takes_none_away(story: Story) -> No
     story.queue(replace(DONE, nodes="n[1-3]"))
     story.accounting(RECORD)
     assert story.run().attempts[0].nodes == "n[1-3]"
+
+
+def test_why_it_waited_is_not_how_it_ended(story: Story) -> None:
+    story.queue(replace(JOB, reason="Resources"))
+    with story.db.write() as session:
+        register_ended(session, "dev", [replace(RECORD, state="FAILED", exit_code=1)], at(1000))
+    story.accounting(replace(RECORD, state="FAILED", exit_code=1))
+    assert (story.run().state, story.run().reason) == ("FAILED", None)
+
+
+def test_the_controller_s_reason_of_the_end_stays(story: Story) -> None:
+    story.queue(replace(DONE, state="FAILED", reason="RaisedSignal:11(Segmentation_fault)"))
+    story.accounting(replace(RECORD, state="FAILED", signal=11))
+    assert story.run().reason == "RaisedSignal:11(Segmentation_fault)"

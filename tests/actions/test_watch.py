@@ -34,7 +34,7 @@ class Slurm:
         self._source = RECORDING.source("commands")
         self.asked: list[str] = []
         self.windows: list[tuple[datetime, datetime]] = []
-        self.has_accounting = True
+        self.has_accounting: bool | None = True
         self.controller_is_silent = False
         self.accounting_is_silent = False
         self.forgotten: set[int] = set()
@@ -123,8 +123,13 @@ def test_without_accounting_the_controller_has_the_last_word(db: Database, slurm
     assert (ended.state, ended.state_source, ended.accounting_due) == ("FAILED", "controller", False)
 
 
-def test_without_accounting_what_the_controller_forgot_is_lost(db: Database, slurm: Slurm) -> None:
-    slurm.has_accounting = False
+@pytest.mark.parametrize("has_accounting", [False, None])
+def test_without_accounting_what_the_controller_forgot_is_lost(
+    db: Database, slurm: Slurm, has_accounting: bool | None
+) -> None:
+    """Nobody knows whether there is accounting: it is asked, and while it is silent nothing is lost."""
+    slurm.has_accounting = has_accounting
+    slurm.accounting_is_silent = has_accounting is None
     watcher = watcher_of(db, slurm)
     watcher.look()
     slurm.forgotten = {RECORDING.job_id("two_nodes")}
@@ -134,9 +139,12 @@ def test_without_accounting_what_the_controller_forgot_is_lost(db: Database, slu
             run.created_at -= timedelta(minutes=1)
     soon(watcher)
     watcher.look()
-    lost = run_of(db, "two_nodes")
-    assert lost.state == "LOST"
-    assert "has no accounting" in (lost.reason or "")
+    forgotten = run_of(db, "two_nodes")
+    if has_accounting is None:
+        assert (forgotten.state, forgotten.accounting_due) == ("RUNNING", True)
+    else:
+        assert forgotten.state == "LOST"
+        assert "has no accounting" in (forgotten.reason or "")
 
 
 def test_a_second_watcher_stands_by_until_the_first_one_leaves(db: Database, slurm: Slurm) -> None:

@@ -57,8 +57,9 @@ class Recording:
 
         def ask(arguments: Sequence[str]) -> str:
             token = _TOKEN.search(" ".join(arguments))
-            (answer,) = [one["answer"] for one in answers if _matches(one["arguments"], arguments)]
-            return str(answer).replace(_SEPARATOR, token[0]) if token else str(answer)
+            (one,) = [one for one in answers if _matches(one["arguments"], arguments)]
+            answer = _as_asked(one, arguments) if arguments[0] == "sacct" else str(one["answer"])
+            return answer.replace(_SEPARATOR, token[0]) if token else answer
 
         return Commands(timeout_s=1, ask=ask)
 
@@ -83,4 +84,16 @@ def _matches(recorded: Sequence[str], asked: Sequence[str]) -> bool:
     plain = [_TOKEN.sub(_SEPARATOR, one) for one in asked]
     if asked[0] != "sacct":
         return list(recorded) == plain
-    return recorded[1].partition("=")[0] == plain[1].partition("=")[0] and list(recorded[-6:]) == plain[-6:]
+    return recorded[1].partition("=")[0] == plain[1].partition("=")[0] and list(recorded[-6:-1]) == plain[-6:-1]
+
+
+def _as_asked(recorded: dict[str, Any], asked: Sequence[str]) -> str:
+    """What sacct would have said when asked for fewer fields, and for no steps."""
+    told, wanted = (one[-1].removeprefix("--format=").split(",") for one in (recorded["arguments"], asked))
+    cells = recorded["answer"].split(_SEPARATOR)
+    rows = [
+        dict(zip(told, (cell.lstrip("\n") for cell in cells[at : at + len(told)]), strict=True))
+        for at in range(0, len(cells) - len(told), len(told))
+    ]
+    attempts = [row for row in rows if "--allocations" not in asked or "." not in row["JobIDRaw"]]
+    return "".join("".join(f"{row[name]}{_SEPARATOR}" for name in wanted) + "\n" for row in attempts)

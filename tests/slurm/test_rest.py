@@ -96,7 +96,7 @@ def test_the_newest_version_that_both_know_is_asked_with_a_token_that_may_be_ren
 ) -> None:
     paths = {f"/slurm/v0.0.{version}/jobs/": {"get": {}} for version in (40, 45, 99)}
     server.answers["/openapi/v3"] = (200, json.dumps({"paths": paths}).encode())
-    server.answers["/slurm/v0.0.45/jobs/"] = (200, b'{"jobs": [{"name": "without an id"}, 7]}')
+    server.answers["/slurm/v0.0.45/jobs/"] = (200, b'{"jobs": []}')
     token = tmp_path / "token"
     token.write_text("SLURM_JWT=first\n")
     rest = Rest(door_to(server, str(token)).get)
@@ -106,6 +106,56 @@ def test_the_newest_version_that_both_know_is_asked_with_a_token_that_may_be_ren
     told = [one["X-SLURM-USER-TOKEN"] for one in server.seen]
     assert told == ["first", "first", "second"]
     assert server.seen[0]["X-SLURM-USER-NAME"] == "alice"
+
+
+def offering(server: _Server, version: int, *paths: str) -> None:
+    told = {path.replace("*", f"v0.0.{version}"): {"get": {}} for path in paths}
+    server.answers["/openapi/v3"] = (200, json.dumps({"paths": told}).encode())
+
+
+@pytest.mark.parametrize(
+    "jobs",
+    [
+        {},
+        {"jobs": [{"name": "without an id"}]},
+        {"jobs": [7]},
+        {"jobs": [{"job_id": 7, "array_job_id": 7, "array_task_string": "1,3,5,7,9,..."}]},
+    ],
+)
+def test_jobs_that_cannot_be_read_fail_the_look_and_are_not_gone(server: _Server, jobs: object) -> None:
+    offering(server, 40, "/slurm/*/jobs/")
+    server.answers["/slurm/v0.0.40/jobs/"] = (200, json.dumps(jobs).encode())
+    with pytest.raises(SlurmUnavailable):
+        Rest(door_to(server).get).queue()
+
+
+def test_a_node_without_a_state_is_a_bad_answer(server: _Server) -> None:
+    offering(server, 40, "/slurm/*/nodes/")
+    server.answers["/slurm/v0.0.40/nodes/"] = (200, b'{"nodes": [{"name": "n1"}]}')
+    with pytest.raises(SlurmUnavailable, match="cannot be understood"):
+        Rest(door_to(server).get).nodes()
+
+
+def test_accounting_that_does_not_answer_is_not_called_missing(server: _Server) -> None:
+    offering(server, 40, "/slurm/*/ping/", "/slurmdb/*/clusters/")
+    server.answers["/slurm/v0.0.40/ping/"] = (200, b'{"meta": {"slurm": {"cluster": "dev"}}}')
+    server.answers["/slurmdb/v0.0.40/clusters/"] = (500, b"{}")
+    assert Rest(door_to(server).get).facts().has_accounting is None
+    server.answers["/slurm/v0.0.40/ping/"] = (200, b'{"meta": {}}')  # 22.05 does not name its cluster there
+    with pytest.raises(SlurmUnavailable, match="status 500"):
+        Rest(door_to(server).get).facts()
+
+
+def test_slurmrestd_that_is_upgraded_is_asked_anew(server: _Server) -> None:
+    rest = Rest(door_to(server).get)
+    for version in (40, 42):
+        offering(server, version, "/slurm/*/jobs/")
+        server.answers = {path: told for path, told in server.answers.items() if path == "/openapi/v3"}
+        server.answers[f"/slurm/v0.0.{version}/jobs/"] = (200, b'{"jobs": []}')
+        if version == 42:
+            with pytest.raises(SlurmUnavailable):
+                rest.queue()
+        assert rest.queue() == []
 
 
 def test_slurmrestd_needs_an_address() -> None:

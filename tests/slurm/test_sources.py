@@ -7,8 +7,11 @@ from collections.abc import Sequence
 import pytest
 
 from tests.slurm.replay import VERSIONS, Recording
+from tracker.errors import SlurmUnavailable
 from tracker.slurm.accounting import chains
-from tracker.slurm.records import QueuedJob, Record, Step
+from tracker.slurm.commands import Commands
+from tracker.slurm.queue import FIELDS, parse_queue
+from tracker.slurm.records import QueuedJob, Record
 from tracker.slurm.source import Source
 
 PAIRS = [(version, source) for version in VERSIONS for source in Recording(version).sources]
@@ -38,7 +41,7 @@ ENDS = {
 }
 
 
-def hides_exit_codes(recording: Recording, source: Source, one: Record | Step) -> bool:
+def hides_exit_codes(recording: Recording, source: Source, one: Record) -> bool:
     """slurmrestd of 22.05 says 0 of all that no signal ended: it must not be believed."""
     return (recording.version, source.name) == ("22.05", "rest") and (one.exit_code, one.signal) == (None, None)
 
@@ -66,7 +69,7 @@ def test_the_configuration(pair: tuple[Recording, Source]) -> None:
     facts = source.facts()
     assert facts.name == recording.facts["cluster"]
     assert facts.slurm_version.startswith(recording.version)
-    assert facts.has_accounting
+    assert facts.has_accounting is (True if source.name == "commands" else None)
 
 
 @pytest.mark.parametrize("name", QUEUE)
@@ -154,17 +157,14 @@ def test_attempts_of_a_requeued_job(pair: tuple[Recording, Source]) -> None:
     assert (second.state, second.ended_at, second.requeued) == ("RUNNING", None, False)
 
 
-def test_what_steps_used(pair: tuple[Recording, Source]) -> None:
+def test_steps_are_not_asked_for(pair: tuple[Recording, Source]) -> None:
+    """A job of 10,000 steps is one record, and one row."""
     recording, source = pair
     (record,) = _attempts(recording, source, "steps")
-    steps = {step.name: step for step in record.steps}
-    assert steps.keys() == {"batch", "0", "1"}
-    assert steps["1"].state == "FAILED"
-    assert steps["1"].exit_code == 7 or hides_exit_codes(recording, source, steps["1"])
-    assert record.derived_exit_code == (None if hides_exit_codes(recording, source, steps["1"]) else 7)
-    assert record.memory_peak_bytes is not None
-    assert 60_000_000 < record.memory_peak_bytes < 200 << 20
     assert record.held.memory_bytes == 200 << 20
+    asked: list[Sequence[str]] = []
+    Commands(timeout_s=1, ask=lambda arguments: asked.append(arguments) or "").records([7])  # type: ignore[func-returns-value]
+    assert "--allocations" in asked[0]
 
 
 def test_jobs_that_ended_in_a_window(pair: tuple[Recording, Source]) -> None:
@@ -182,3 +182,25 @@ def test_nodes(pair: tuple[Recording, Source]) -> None:
     assert (first.state, first.cpus, first.memory_mb, first.gpus) == ("MIXED", 8, 6000, 2)
     assert sum(node.gpus_used for node in nodes.values()) == 1
     assert sorted(first.partitions) == ["gpu", "high", "low", "lowc"]
+
+
+@pytest.mark.parametrize(
+    ("line", "has_accounting"),
+    [
+        ("AccountingStorageType   = accounting_storage/slurmdbd\n", True),
+        ("AccountingStorageType   = accounting_storage/none\n", False),
+        ("AccountingStorageType   = (null)\n", False),
+        ("AccountingStorageType   = accounting_storage/ctld_relay\n", None),
+        ("", None),
+    ],
+)
+def test_only_the_configuration_says_that_there_is_no_accounting(line: str, has_accounting: bool | None) -> None:
+    facts = Commands(timeout_s=1, ask=lambda _: f"ClusterName = dev\n{line}").facts()
+    assert facts.has_accounting is has_accounting
+
+
+@pytest.mark.parametrize(("column", "forged"), [("JobID", "n/a"), ("ArrayTaskID", "1,3,5,...")])
+def test_a_row_of_squeue_that_cannot_be_read_does_not_make_its_job_vanish(column: str, forged: str) -> None:
+    row = {**dict.fromkeys(FIELDS, ""), "JobID": "7", "ArrayJobID": "7", "State": "PENDING", column: forged}
+    with pytest.raises(SlurmUnavailable, match="cannot be read"):
+        parse_queue("".join(f"{row[name]}|" for name in FIELDS), "|")

@@ -122,6 +122,8 @@ def _apply(session: Session, run: Run, chain: Sequence[Record], is_live: bool, n
     over = last.state in SLURM_FINAL_STATES and not last.requeued and last.ended_at is not None
     if over and not is_live:
         reason = _canceller(last) if last.state == "CANCELLED" else None
+        if not reason and run.reason and not (run.state_source == "controller" and run.state == last.state):
+            run.reason, different = None, True  # why it waited, or was lost, is not how it ended
         first_start = next((one.started_at for one in chain if one.started_at), None)
         different |= runs.changes(
             run, state=last.state, state_source="accounting", started_at=first_start, ended_at=last.ended_at,

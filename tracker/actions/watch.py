@@ -191,14 +191,14 @@ class Watcher:
 
     def _ask_accounting(self) -> bool:
         facts = self._know()
-        if facts.has_accounting:
+        if facts.has_accounting is not False:
             return self._accounting.take(facts.name)
         self._accounting.settle_without(facts.name)
         return False
 
     def _catch_up(self) -> bool:
         facts = self._know()
-        if facts.has_accounting:
+        if facts.has_accounting is not False:
             self._accounting.catch_up(facts.name, self._skew)
         return False
 

@@ -9,47 +9,34 @@ from datetime import timedelta
 from ClusterShell.RangeSet import RangeSet, RangeSetException
 
 from tracker.slurm.asking import rows
-from tracker.slurm.records import Record, Step
+from tracker.slurm.records import Record
 from tracker.slurm.states import base_state
 from tracker.slurm.values import (
     exit_of,
     given,
-    limit_s,
     moment,
     resources,
-    seconds,
-    size_bytes,
     text,
     whole,
 )
 
 FIELDS = (
-    "JobID", "JobIDRaw", "State", "ExitCode", "DerivedExitCode", "Submit", "Eligible", "Start", "End", "Suspended",
-    "NodeList", "User", "UID", "Account", "Partition", "QOS", "Reason", "AllocTRES", "ReqTRES", "TimelimitRaw",
-    "MaxRSS", "TotalCPU", "Reservation", "JobName", "WorkDir", "Comment", "AdminComment",
+    "JobID", "JobIDRaw", "State", "ExitCode", "Submit", "Start", "End",
+    "NodeList", "User", "Account", "Partition", "Reason", "AllocTRES", "ReqTRES", "TimelimitRaw",
+    "JobName", "WorkDir", "Comment",
 )  # fmt: skip
 ENDED_STATES = ("CD", "F", "CA", "TO", "NF", "PR", "OOM", "RQ", "DL", "BF")
 _REQUEUE_WITHIN = timedelta(minutes=5)
-MAX_JOBS_A_CALL = 200
 
 
 def parse_accounting(answer: str, separator: str) -> list[Record]:
-    """Understand sacct's answer, in which an attempt is followed by its steps; rows that name no job are dropped."""
-    found: list[tuple[dict[str, str], list[Step]]] = []
-    for row in rows(answer, separator, FIELDS):
-        job_id, _, step = row["JobIDRaw"].partition(".")
-        if whole(job_id) is None:
-            continue
-        if not step:
-            found.append((row, []))
-        elif found and found[-1][0]["JobIDRaw"] == job_id:
-            found[-1][1].append(_step(step, row))
-    return [_record(row, tuple(steps)) for row, steps in found]
+    """Understand sacct's answer; rows that name no job, such as steps, are dropped."""
+    return [_record(row) for row in rows(answer, separator, FIELDS) if whole(row["JobIDRaw"]) is not None]
 
 
-def _record(row: dict[str, str], steps: tuple[Step, ...]) -> Record:
+def _record(row: dict[str, str]) -> Record:
     word = row["State"]
-    array_id, tasks, het_id, het_offset = job_name(row["JobID"])
+    array_id, tasks, het_id, _ = job_name(row["JobID"])
     exit_code, signal = exit_of(row["ExitCode"])
     by = re.search(r" by (\d+)", word)
     nodes = given(row["NodeList"])
@@ -60,25 +47,19 @@ def _record(row: dict[str, str], steps: tuple[Step, ...]) -> Record:
         array_job_id=array_id,
         array_task_ids=tasks,
         het_job_id=het_id,
-        het_offset=het_offset,
         state=base_state(word),
         requeued=word.startswith("REQUEUED"),
         cancelled_by_uid=int(by[1]) if by else None,
         exit_code=exit_code or 0,
         signal=signal or 0,
-        derived_exit_code=exit_of(row["DerivedExitCode"])[0] or 0,
         submitted_at=moment(row["Submit"]),
-        eligible_at=moment(row["Eligible"]),
         # 22.05 gives a job cancelled while pending Start = End; without nodes it had no allocation.
         started_at=moment(row["Start"]) if nodes else None,
         ended_at=moment(row["End"]),
-        suspended_s=limit_s(row["Suspended"]) or 0,
         nodes=nodes,
         user=given(row["User"]),
-        uid=whole(row["UID"]),
         account=given(row["Account"]),
         partition=given(row["Partition"]),
-        qos=given(row["QOS"]),
         reason=given(row["Reason"]),
         asked=asked,
         held=held,
@@ -87,23 +68,6 @@ def _record(row: dict[str, str], steps: tuple[Step, ...]) -> Record:
         name=text(row["JobName"]),
         work_dir=text(row["WorkDir"]),
         comment=text(row["Comment"]),
-        admin_comment=text(row["AdminComment"]),
-        reservation=given(row["Reservation"]),
-        steps=steps,
-    )
-
-
-def _step(name: str, row: dict[str, str]) -> Step:
-    exit_code, signal = exit_of(row["ExitCode"])
-    return Step(
-        name=name,
-        state=base_state(row["State"]),
-        exit_code=exit_code or 0,
-        signal=signal or 0,
-        started_at=moment(row["Start"]),
-        ended_at=moment(row["End"]),
-        memory_peak_bytes=size_bytes(row["MaxRSS"]),
-        cpu_s=seconds(row["TotalCPU"]),
     )
 
 

@@ -56,7 +56,7 @@ class Commands:
 
     def _accounting(self, which: list[str]) -> list[Record]:
         separator = new_separator()
-        shape = ["--duplicates", "--noheader", "--noconvert", "--parsable", f"--delimiter={separator}"]
+        shape = ["--allocations", "--duplicates", "--noheader", "--noconvert", "--parsable", f"--delimiter={separator}"]
         return parse_accounting(
             self._ask(["sacct", *which, *shape, f"--format={','.join(ACCOUNTING_FIELDS)}"]), separator
         )

@@ -16,13 +16,18 @@ def parse_configuration(answer: str) -> ClusterFacts:
     if not given(said.get("ClusterName", "")):
         raise SlurmUnavailable("`scontrol show config` names no cluster.")
     told = re.match(r"Configuration data as of (\d+)", answer)
-    age = re.match(r"\d+", said.get("MinJobAge", ""))
     return ClusterFacts(
         name=said["ClusterName"],
         slurm_version=said.get("SLURM_VERSION", ""),
-        has_accounting=said.get("AccountingStorageType", "").endswith("slurmdbd"),
+        has_accounting=_has_accounting(said.get("AccountingStorageType")),
         has_prolog=given(said.get("Prolog", "")) is not None,
         has_epilog=given(said.get("Epilog", "")) is not None,
-        min_job_age_s=int(age[0]) if age else None,
         told_at=moment(told[1]) if told else None,
     )
+
+
+def _has_accounting(kind: str | None) -> bool | None:
+    """Whether there is slurmdbd; only a configuration that says `none` tells that there is not."""
+    if kind is None:
+        return None
+    return False if given(kind) is None or kind.endswith("/none") else kind.endswith("/slurmdbd") or None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import datetime, timezone
 from typing import Any
 
@@ -83,9 +82,3 @@ def resources(found: Any) -> Resources:
         gpus=counts.get("gres/gpu", 0),
         gpu_types=tuple(sorted(types)),
     )
-
-
-def of_type(found: Any, kind: str) -> int | None:
-    """The count of one kind of resource."""
-    some: Iterable[Any] = found if isinstance(found, list) else ()
-    return next((number(one.get("count")) for one in some if one.get("type") == kind), None)

@@ -17,7 +17,7 @@ SENTENCES = {
 def missing(facts: ClusterFacts, *, only_own: bool) -> list[str]:
     """Keys of `SENTENCES` for what this cluster and this watcher lack."""
     lacks = {
-        "accounting": not facts.has_accounting,
+        "accounting": facts.has_accounting is False,
         "hooks": facts.has_prolog is False or facts.has_epilog is False,
         "others": only_own,
     }

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from ClusterShell.RangeSet import RangeSet, RangeSetException
 
+from tracker.errors import SlurmUnavailable
 from tracker.slurm.asking import rows
 from tracker.slurm.records import QueuedJob
 from tracker.slurm.states import PENDING, RUNNING, SUSPENDED, base_state
@@ -22,9 +23,8 @@ FIELDS = (
 
 
 def parse_queue(answer: str, separator: str) -> list[QueuedJob]:
-    """Understand squeue's answer; rows that name no job are dropped."""
-    found = (row for row in rows(answer, separator, FIELDS) if whole(row["JobID"]) is not None)
-    return [job for row in found for job in _jobs(row)]
+    """Understand squeue's answer. Raises SlurmUnavailable for a row that cannot be read: its job is not gone."""
+    return [job for row in rows(answer, separator, FIELDS) for job in _jobs(row)]
 
 
 def _jobs(row: dict[str, str]) -> Iterator[QueuedJob]:
@@ -34,7 +34,7 @@ def _jobs(row: dict[str, str]) -> Iterator[QueuedJob]:
         try:
             tasks = list(RangeSet(ids))
         except RangeSetException:
-            return
+            raise SlurmUnavailable(f"squeue's list of array tasks `{ids[:80]}` cannot be read.") from None
         first = _job(row, int(tasks[0]), whole(throttle))
         yield first
         for task_id in tasks[1:]:
@@ -44,6 +44,8 @@ def _jobs(row: dict[str, str]) -> Iterator[QueuedJob]:
 
 
 def _job(row: dict[str, str], task_id: int | None, throttle: int | None) -> QueuedJob:
+    if whole(row["JobID"]) is None:
+        raise SlurmUnavailable(f"squeue tells of a job with the id `{row['JobID'][:80]}`, which cannot be read.")
     state = base_state(row["State"])
     # A task that waits is listed under the array's id; a cancelled one that never started, too.
     started = given(row["NodeList"]) is not None

@@ -48,41 +48,25 @@ class QueuedJob:
     command: str | None
     stdout: str | None  # the files are known from the job's start on
     stderr: str | None  # None: the same as stdout
-    het_offset: int | None = None
-    qos: str | None = None
-    eligible_at: datetime | None = None
     resources: Resources = Resources()  # asked for while it waits, held from its start on
-    array_throttle: int | None = None  # tasks of the array that may run at once
-    dependency: str | None = None
-    reservation: str | None = None
-    features: str | None = None
-    licenses: str | None = None
-    nodes_asked_for: str | None = None
-    admin_comment: str | None = None
     exit_code: int | None = None
     signal: int | None = None
-    derived_exit_code: int | None = None  # the highest of the job's steps
-    # Slurm counts on by itself: two records that differ in what follows alone are equal, nothing has happened.
+    # What nobody follows, or Slurm counts on by itself: of two that differ in this alone nothing has happened.
+    het_offset: int | None = field(default=None, compare=False)
+    qos: str | None = field(default=None, compare=False)
+    eligible_at: datetime | None = field(default=None, compare=False)
+    array_throttle: int | None = field(default=None, compare=False)  # tasks of the array that may run at once
+    dependency: str | None = field(default=None, compare=False)
+    reservation: str | None = field(default=None, compare=False)
+    features: str | None = field(default=None, compare=False)
+    licenses: str | None = field(default=None, compare=False)
+    nodes_asked_for: str | None = field(default=None, compare=False)
+    admin_comment: str | None = field(default=None, compare=False)
+    derived_exit_code: int | None = field(default=None, compare=False)  # the highest of the job's steps
     priority: int | None = field(default=None, compare=False)
-    start_estimate_at: datetime | None = field(
-        default=None, compare=False
-    )  # the backfill scheduler's, of a job that waits
+    start_estimate_at: datetime | None = field(default=None, compare=False)  # the backfill scheduler's, while it waits
     scheduled_nodes: str | None = field(default=None, compare=False)
     run_time_s: int | None = field(default=None, compare=False)  # time suspended is not counted
-
-
-@dataclass(frozen=True)
-class Step:
-    """A step of an attempt: `batch`, `extern`, `interactive` or a number."""
-
-    name: str
-    state: str | None
-    exit_code: int | None
-    signal: int | None
-    started_at: datetime | None
-    ended_at: datetime | None
-    memory_peak_bytes: int | None  # of the task that used most (MaxRSS)
-    cpu_s: float | None
 
 
 @dataclass(frozen=True)
@@ -110,23 +94,9 @@ class Record:
     name: str | None
     work_dir: str | None
     comment: str | None
-    het_offset: int | None = None
-    uid: int | None = None
-    qos: str | None = None
     reason: str | None = None  # why it waited last
-    eligible_at: datetime | None = None
-    suspended_s: int = 0
     asked: Resources = Resources()
     held: Resources = Resources()
-    derived_exit_code: int | None = 0  # the highest of the steps
-    admin_comment: str | None = None
-    reservation: str | None = None
-    steps: tuple[Step, ...] = ()
-
-    @property
-    def memory_peak_bytes(self) -> int | None:
-        """The most that a task of any step used."""
-        return max((one.memory_peak_bytes for one in self.steps if one.memory_peak_bytes is not None), default=None)
 
 
 @dataclass(frozen=True)
@@ -151,8 +121,7 @@ class ClusterFacts:
 
     name: str
     slurm_version: str  # such as `24.11.5`
-    has_accounting: bool
+    has_accounting: bool | None  # None: nobody said that there is none, so it must be asked
     has_prolog: bool | None
     has_epilog: bool | None
-    min_job_age_s: int | None  # how long the controller remembers a job that has ended
     told_at: datetime | None  # by the controller's clock

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from tracker.errors import SlurmUnavailable
 from tracker.slurm.records import ClusterFacts, Node, QueuedJob, Record
@@ -12,13 +12,15 @@ from tracker.slurm.rest_door import Api, Get, Json
 from tracker.slurm.rest_jobs import parse_jobs, parse_nodes
 from tracker.slurm.rest_records import parse_records
 
+Found = TypeVar("Found")
+
 ENDED = (
     "COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "OUT_OF_MEMORY", "DEADLINE", "BOOT_FAIL",
 )  # fmt: skip
 
 
 class Rest:
-    """Asks slurmrestd by `get`. It does not tell of Prolog, Epilog, MinJobAge and the controller's clock."""
+    """Asks slurmrestd by `get`. Prolog, Epilog, the controller's clock and a lack of accounting it does not tell."""
 
     name = "rest"
 
@@ -28,34 +30,26 @@ class Rest:
     def facts(self) -> ClusterFacts:
         """What the configuration says, as far as slurmrestd tells it."""
         meta = _slurm_of(self._api.ask("slurm", "ping"))
-        try:
-            clusters = self._api.ask("slurmdb", "clusters").get("clusters") or []
-        except SlurmUnavailable:
-            clusters = []
-        names = [str(one["name"]) for one in clusters if one.get("name")]
-        name = str(meta.get("cluster") or "") or (names[0] if len(names) == 1 else "")
-        if not name:
-            raise SlurmUnavailable("slurmrestd does not tell which cluster it is of.")
+        name = str(meta.get("cluster") or "") or self._only_cluster()
         version = meta.get("version") or {}
         numbers = [str(version.get(part, "")) for part in ("major", "minor", "micro")]
         return ClusterFacts(
             name=name,
             slurm_version=str(meta.get("release") or "").partition("-")[0] or ".".join(numbers),
-            has_accounting=bool(names),
+            has_accounting=None,
             has_prolog=None,
             has_epilog=None,
-            min_job_age_s=None,
             told_at=None,
         )
 
     def queue(self, *, user: str | None = None) -> list[QueuedJob]:
         """The controller's jobs, ended ones until it forgets them."""
-        jobs = parse_jobs(_list(self._api.ask("slurm", "jobs"), "jobs"))
+        jobs = _understood(parse_jobs, self._api.ask("slurm", "jobs"), "jobs")
         return [job for job in jobs if user is None or job.user == user]
 
     def nodes(self) -> list[Node]:
         """The controller's nodes."""
-        return parse_nodes(_list(self._api.ask("slurm", "nodes"), "nodes"))
+        return _understood(parse_nodes, self._api.ask("slurm", "nodes"), "nodes")
 
     def records(self, job_ids: Iterable[int]) -> list[Record]:
         """Every record of these jobs."""
@@ -70,7 +64,14 @@ class Rest:
 
     def _records(self, which: Mapping[str, str | Sequence[str]]) -> list[Record]:
         answer = self._api.ask("slurmdb", "jobs", which, show_duplicates="true")  # 22.05 shows them unasked
-        return parse_records(_list(answer, "jobs"))
+        return _understood(parse_records, answer, "jobs")
+
+    def _only_cluster(self) -> str:
+        """The name of the only cluster in accounting: slurmrestd of old versions does not say which one it is of."""
+        names = _understood(_names, self._api.ask("slurmdb", "clusters"), "clusters")
+        if len(names) != 1:
+            raise SlurmUnavailable("slurmrestd does not tell which cluster it is of.")
+        return names[0]
 
 
 def _slurm_of(answer: Json) -> dict[str, Any]:
@@ -79,6 +80,17 @@ def _slurm_of(answer: Json) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _list(answer: Json, key: str) -> list[dict[str, Any]]:
+def _names(found: list[dict[str, Any]]) -> list[str]:
+    return [str(one["name"]) for one in found]
+
+
+def _understood(parse: Callable[[list[dict[str, Any]]], list[Found]], answer: Json, key: str) -> list[Found]:
+    """What the list of this name tells. A part that cannot be read fails it all: a job left out would look gone."""
     found = answer.get(key)
-    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+    if not isinstance(found, list):
+        raise SlurmUnavailable(f"slurmrestd's answer has no list `{key}`.")
+    try:
+        return parse(found)
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as problem:
+        said = f"{type(problem).__name__}: {problem}"[:200]
+        raise SlurmUnavailable(f"slurmrestd's list `{key}` cannot be understood ({said}).") from problem

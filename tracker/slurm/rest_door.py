@@ -110,11 +110,21 @@ class Api:
     ) -> Json:
         """The answer of `slurm` or `slurmdb` to `jobs`, `nodes` and the like.
 
-        What is in `if_known` is added to the query where this version knows it.
+        What is in `if_known` is added to the query where this version knows it. After an error it looks anew at what
+        slurmrestd publishes: it may be another version by now.
         """
+        try:
+            return self._asked(part, what, query or {}, if_known)
+        except SlurmUnavailable:
+            self._paths = {}
+            raise
+
+    def _asked(
+        self, part: str, what: str, query: Mapping[str, str | Sequence[str]], if_known: Mapping[str, str]
+    ) -> Json:
         path, version = self._path(part, what)
         known = {one.get("name") for one in self._paths[path].get("get", {}).get("parameters", ())}
-        wanted = {**(query or {}), **{key: value for key, value in if_known.items() if key in known}}
+        wanted = {**query, **{key: value for key, value in if_known.items() if key in known}}
         if version < _LISTS_ARE_REPEATED_SINCE:
             wanted = {key: value if isinstance(value, str) else ",".join(value) for key, value in wanted.items()}
         return self._get(f"{path}?{urlencode(wanted, doseq=True)}" if wanted else path)

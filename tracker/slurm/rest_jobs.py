@@ -10,6 +10,7 @@ from typing import Any
 
 from ClusterShell.RangeSet import RangeSet, RangeSetException
 
+from tracker.errors import SlurmUnavailable
 from tracker.slurm import json_values as value
 from tracker.slurm.records import Node, QueuedJob
 from tracker.slurm.states import PENDING, RUNNING, SUSPENDED
@@ -19,8 +20,8 @@ _GPU = re.compile(r"gpu:(?:[^:,()]+:)?(\d+)")
 
 
 def parse_jobs(found: list[dict[str, Any]]) -> list[QueuedJob]:
-    """Understand the list `jobs`; what names no job is dropped."""
-    return [job for one in found if value.number(one.get("job_id")) for job in _jobs(one)]
+    """Understand the list `jobs`. Raises SlurmUnavailable or a ValueError for one that cannot be read."""
+    return [job for one in found for job in _jobs(one)]
 
 
 def _jobs(one: dict[str, Any]) -> Iterator[QueuedJob]:
@@ -33,7 +34,9 @@ def _jobs(one: dict[str, Any]) -> Iterator[QueuedJob]:
     try:
         tasks = list(RangeSet(waiting))
     except RangeSetException:
-        return
+        raise SlurmUnavailable(
+            f"slurmrestd's list of array tasks `{waiting[:80]}` cannot be read: does it run with SLURM_BITSTR_LEN=0?"
+        ) from None
     first = _job(one, int(tasks[0]))
     yield from (replace(first, array_task_id=int(task)) for task in tasks)
 
@@ -41,7 +44,9 @@ def _jobs(one: dict[str, Any]) -> Iterator[QueuedJob]:
 def _job(one: dict[str, Any], task_id: int | None) -> QueuedJob:
     state, nodes = value.state(one.get("job_state")), value.name(one.get("nodes"))
     over = state not in (PENDING, RUNNING, SUSPENDED, None)
-    job_id, array_job_id = value.number(one["job_id"]) or 0, value.positive(one.get("array_job_id"))
+    job_id, array_job_id = value.number(one["job_id"]), value.positive(one.get("array_job_id"))
+    if not job_id:
+        raise ValueError("a job without an id")
     het_job_id = value.positive(one.get("het_job_id"))
     held = resources(one.get("tres_alloc_str") or one.get("tres_req_str") or "")
     exit_code, signal = value.exit_of(one.get("exit_code")) if over else (None, None)
@@ -110,7 +115,7 @@ def _run_time_s(one: dict[str, Any]) -> int | None:
 
 def parse_nodes(found: list[dict[str, Any]]) -> list[Node]:
     """Understand the list `nodes`."""
-    return [_node(one) for one in found if one.get("name")]
+    return [_node(one) for one in found]
 
 
 def _node(one: dict[str, Any]) -> Node:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import pwd
+from functools import lru_cache
 from typing import Any
 
 from ClusterShell.RangeSet import RangeSet, RangeSetException
 
 from tracker.slurm import json_values as value
-from tracker.slurm.records import Record, Step
+from tracker.slurm.records import Record
 from tracker.slurm.states import PENDING, RUNNING, SUSPENDED
 from tracker.slurm.values import text
 
 
 def parse_records(found: list[dict[str, Any]]) -> list[Record]:
-    """Understand the list `jobs` of slurmdb; what names no job is dropped."""
-    return [_record(one) for one in found if value.number(one.get("job_id"))]
+    """Understand the list `jobs` of slurmdb. Raises a ValueError and the like for what cannot be read."""
+    return [_record(one) for one in found]
 
 
 def _record(one: dict[str, Any]) -> Record:
@@ -33,25 +34,19 @@ def _record(one: dict[str, Any]) -> Record:
         array_job_id=array_job_id,
         array_task_ids=_tasks(array) if array_job_id else (),
         het_job_id=het_job_id,
-        het_offset=value.number(het.get("job_offset")) if het_job_id else None,
         state=state,
         requeued=requeued,
         cancelled_by_uid=_uid(one.get("kill_request_user")) if state == "CANCELLED" else None,
         exit_code=exit_code,
         signal=signal,
-        derived_exit_code=value.exit_of(one.get("derived_exit_code"))[0],
         submitted_at=value.moment(at.get("submission")),
-        eligible_at=value.moment(at.get("eligible")),
         started_at=value.moment(at.get("start")) if nodes else None,
         # 26.05 gives a job that runs the moment of the question for its end.
         ended_at=value.moment(at.get("end")) if is_over else None,
-        suspended_s=value.number(at.get("suspended")) or 0,
         nodes=nodes,
         user=value.name(one.get("user")),
-        uid=_uid(one.get("user")),
         account=value.name(one.get("account")),
         partition=value.name(one.get("partition")),
-        qos=value.name(one.get("qos")),
         reason=value.name(said.get("reason")),
         asked=asked,
         held=held,
@@ -60,9 +55,6 @@ def _record(one: dict[str, Any]) -> Record:
         name=text(one.get("name") or ""),
         work_dir=text(one.get("working_directory") or ""),
         comment=text(comment.get("job") or ""),
-        admin_comment=text(comment.get("administrator") or ""),
-        reservation=value.name((one.get("reservation") or {}).get("name")),
-        steps=tuple(_step(step) for step in one.get("steps") or ()),
     )
 
 
@@ -77,24 +69,6 @@ def _tasks(array: dict[str, Any]) -> tuple[int, ...]:
         return ()
 
 
-def _step(one: dict[str, Any]) -> Step:
-    at, step = one.get("time") or {}, one.get("step") or {}
-    state = value.state(one.get("state"))
-    exit_code, signal = _exit_of(one.get("exit_code"), state)
-    total = at.get("total") or {}
-    used = ((one.get("tres") or {}).get("requested") or {}).get("max")
-    return Step(
-        name=str(step.get("id", "")).rpartition(".")[2],
-        state=state,
-        exit_code=exit_code,
-        signal=signal,
-        started_at=value.moment(at.get("start")),
-        ended_at=value.moment(at.get("end")),
-        memory_peak_bytes=value.of_type(used, "mem"),
-        cpu_s=(value.number(total.get("seconds")) or 0) + (value.number(total.get("microseconds")) or 0) / 1e6,
-    )
-
-
 def _exit_of(told: Any, state: str | None) -> tuple[int | None, int | None]:
     """Exit code and signal; what has completed has none but 0."""
     return (0, 0) if state == "COMPLETED" else value.exit_of(told)
@@ -103,6 +77,11 @@ def _exit_of(told: Any, state: str | None) -> tuple[int | None, int | None]:
 def _uid(user: Any) -> int | None:
     """The number of a user of this machine; slurmrestd tells names."""
     try:
-        return pwd.getpwnam(user).pw_uid if isinstance(user, str) and user else None
+        return _uid_of(user) if isinstance(user, str) and user else None
     except KeyError:
         return None
+
+
+@lru_cache(maxsize=1024)  # a directory of users may be far away
+def _uid_of(name: str) -> int:
+    return pwd.getpwnam(name).pw_uid

@@ -145,10 +145,3 @@ def exit_of(value: str) -> tuple[int | None, int | None]:
 def wait_status(status: int | None) -> tuple[int | None, int | None]:
     """Exit code and signal in a wait status, man 2 wait."""
     return (None, None) if status is None else (status >> 8 & 0xFF, status & 0x7F)
-
-
-def seconds(value: str) -> float | None:
-    """Seconds of a processor's time such as `00:01.234` or `2-03:04:05`."""
-    whole_part, _, fraction = value.partition(".")
-    found = limit_s(whole_part)
-    return None if found is None else found + float(f"0.{fraction or 0}")
