@@ -7,12 +7,14 @@ from datetime import datetime, timedelta
 from itertools import groupby
 
 from ClusterShell.NodeSet import NodeSet, NodeSetException
-from sqlalchemy import and_, case, func, select, tuple_, update
+from sqlalchemy import and_, case, func, select, update
 from sqlalchemy.orm import Session
 
+from tracker.store.among import among
 from tracker.store.runs import CLOCK_SLACK
 from tracker.store.tables import Attempt, Gpu, Run
 
+_RUNS = Run.__table__.c
 _ASIDE = 1_000_000  # numbers change by way of these, so that no two rows have the same one on the way
 END_SLACK = timedelta(seconds=1)
 """Slurm's times are whole seconds, so an attempt may have gone on for up to a second after its end."""
@@ -104,11 +106,13 @@ def gpus_on(session: Session, jobs: Collection[tuple[str, int]], node: str) -> d
     last = select(func.max(Attempt.number)).where(Attempt.run_id == Run.id).scalar_subquery()
     held = and_(Gpu.run_id == Run.id, Gpu.attempt == last, Gpu.node == node)
     query = select(Run.id, Run.cluster, Run.job_id, Gpu.index).outerjoin(Gpu, held)
-    query = query.where(tuple_(Run.cluster, Run.job_id).in_(jobs)).order_by(Run.created_at, Run.id, Gpu.index)
-    rows = session.execute(query).all()
-    for (_, cluster, job_id), of_run in groupby(rows, key=lambda row: row[:3]):
-        # Of a job id that was used again, the newest run's replace the others'.
-        known[str(cluster), int(job_id or 0)] = [index for *_, index in of_run if index is not None]
+    query = query.where(among(_RUNS.cluster, "clusters"), among(_RUNS.job_id, "jobs"))
+    query = query.order_by(Run.created_at, Run.id, Gpu.index)
+    asked = {"clusters": {one for one, _ in jobs}, "jobs": {one for _, one in jobs}}
+    for (_, cluster, job_id), of_run in groupby(session.execute(query, asked), key=lambda row: row[:3]):
+        if (cluster, job_id) in jobs:
+            # Of a job id that was used again, the newest run's replace the others'.
+            known[cluster, job_id] = [index for *_, index in of_run if index is not None]
     return known
 
 

@@ -42,6 +42,7 @@ _NAMES = select(_RUNS.id, _RUNS.cluster, _RUNS.job_id).where(_WANTED)
 _LOCK = select(_RUNS.id).where(_WITH_IDS).order_by(_RUNS.id).with_for_update()
 _LOCK_ALL = text(
     f"""
+SAVEPOINT before_locks;
 SELECT {", ".join(f'runs."{column.name}"' for column in _COLUMNS)} FROM runs
 WHERE (runs.cluster = ANY(:clusters) AND runs.job_id = ANY(:jobs) OR runs.id = ANY(:ids))
   AND NOT EXISTS (
@@ -53,7 +54,10 @@ WHERE (runs.cluster = ANY(:clusters) AND runs.job_id = ANY(:jobs) OR runs.id = A
 ORDER BY runs.id FOR UPDATE OF runs
 """
 ).columns(*_COLUMNS)
-"""Locks all of the runs, or none where one is missing: who then waits for the right to make it may hold no lock."""
+"""Locks all of the runs, or none where one is missing: who then waits for the right to make it may hold no lock.
+
+One that somebody joins to another while we wait for it is left out of the answer, and so is the other.
+"""
 
 
 def reserve(session: Session, jobs: Collection[tuple[str, int]], ids: Collection[str] = ()) -> list[KnownRun]:
@@ -68,10 +72,16 @@ def reserve(session: Session, jobs: Collection[tuple[str, int]], ids: Collection
     if session.get_bind().dialect.name != "postgresql":
         return known(session, jobs, ids)
     found = [KnownRun(*row) for row in session.execute(_LOCK_ALL, _named(jobs, ids))]
-    if not found:
+    if not _are_all(found, jobs, ids):
+        session.execute(text("ROLLBACK TO SAVEPOINT before_locks"))
         _reserve_new(session, {*jobs}, {*ids})
         return known(session, jobs, ids)
     return sorted(found, key=lambda run: run.created_at, reverse=True)
+
+
+def _are_all(found: Sequence[KnownRun], jobs: Collection[tuple[str, int]], ids: Collection[str]) -> bool:
+    there = {(run.cluster, run.job_id) for run in found}
+    return there.issuperset(jobs) and {run.id for run in found}.issuperset(ids)
 
 
 def _reserve_new(session: Session, jobs: set[tuple[str, int]], ids: set[str]) -> None:

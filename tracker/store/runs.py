@@ -21,7 +21,6 @@ from sqlalchemy import (
     func,
     or_,
     select,
-    tuple_,
     update,
 )
 from sqlalchemy.orm import Session, aliased, selectinload
@@ -29,6 +28,7 @@ from sqlalchemy.orm import Session, aliased, selectinload
 from tracker.errors import Conflict, NotFound
 from tracker.states import FINAL_STATES, LIVE_STATES, LOST
 from tracker.store import details, results, silence
+from tracker.store.among import among
 from tracker.store.identity import Identity
 from tracker.store.search.candidates import Way
 from tracker.store.search.groups import Group, group
@@ -74,6 +74,10 @@ _CHILDREN = (
     Capture,
     HookEvent,
 )
+_RUNS = Run.__table__.c
+_WITH_IDS = among(_RUNS.id, "ids")
+_OF_JOBS = and_(among(_RUNS.cluster, "clusters"), among(_RUNS.job_id, "jobs"))  # and perhaps others
+_OF_ARRAYS = among(_RUNS.array_job_id, "arrays")
 _ATTEMPTS = selectinload(Run.attempts).selectinload(Attempt.gpus)
 _DETAILS = (selectinload(Run.params), selectinload(Run.tags), selectinload(Run.summary), _ATTEMPTS)
 _TWINS_A_STATEMENT = 200
@@ -316,17 +320,16 @@ def of_cluster(
     array_task_ids: Iterable[int] | None = None,
 ) -> list[Run]:
     """Runs of these jobs and arrays, of arrays only these tasks if some are given, oldest first."""
-    of_arrays: ColumnElement[bool] = Run.array_job_id.in_(set(array_job_ids))
-    if array_task_ids is not None:
-        of_arrays = and_(of_arrays, Run.array_task_id.in_(set(array_task_ids)))
-    query = select(Run).where(Run.cluster == cluster, or_(Run.job_id.in_(set(job_ids)), of_arrays))
-    return list(session.scalars(query.order_by(Run.created_at)))
+    asked = {"jobs": {*job_ids}, "arrays": {*array_job_ids}, "tasks": {*(array_task_ids or ())}}
+    of_arrays = _OF_ARRAYS if array_task_ids is None else and_(_OF_ARRAYS, among(_RUNS.array_task_id, "tasks"))
+    query = select(Run).where(Run.cluster == cluster, or_(among(_RUNS.job_id, "jobs"), of_arrays))
+    return list(session.scalars(query.order_by(Run.created_at), asked))
 
 
 def without_job_id(session: Session, cluster: str, array_job_ids: Iterable[int]) -> list[Run]:
     """Tasks of these arrays that have no job id, as far as we know; oldest first."""
-    query = select(Run).where(Run.cluster == cluster, Run.array_job_id.in_(set(array_job_ids)), Run.job_id.is_(None))
-    return list(session.scalars(query.order_by(Run.created_at)))
+    query = select(Run).where(Run.cluster == cluster, _OF_ARRAYS, Run.job_id.is_(None)).order_by(Run.created_at)
+    return list(session.scalars(query, {"arrays": {*array_job_ids}}))
 
 
 def live(session: Session, cluster: str, before: datetime) -> list[Run]:
@@ -343,14 +346,14 @@ def due(session: Session, cluster: str, limit: int) -> list[str]:
 
 def job_ids(session: Session, ids: Iterable[str]) -> set[int]:
     """The job ids of these runs; of array tasks that have none yet the array's."""
-    rows = session.execute(select(Run.job_id, Run.array_job_id).where(Run.id.in_(list(ids))))
+    rows = session.execute(select(Run.job_id, Run.array_job_id).where(_WITH_IDS), {"ids": list(ids)})
     return {one for job_id, array_job_id in rows if (one := job_id or array_job_id)}
 
 
 def by_ids(session: Session, ids: Iterable[str]) -> list[Run]:
     """These runs as they are now, locked; those that are gone are left out."""
-    query = select(Run).where(Run.id.in_(list(ids))).order_by(Run.id).with_for_update(of=Run)
-    return list(session.scalars(query))
+    query = select(Run).where(_WITH_IDS).order_by(Run.id).with_for_update(of=Run)
+    return list(session.scalars(query, {"ids": list(ids)}))
 
 
 def over(session: Session, jobs: Iterable[tuple[str, int]], ids: Iterable[str]) -> list[Run]:
@@ -358,13 +361,14 @@ def over(session: Session, jobs: Iterable[tuple[str, int]], ids: Iterable[str]) 
 
     A silent one may speak again.
     """
-    jobs, ids = list(jobs), list(ids)
+    jobs, ids = set(jobs), set(ids)
     if not (jobs or ids):
         return []
-    either = or_(tuple_(Run.cluster, Run.job_id).in_(jobs), Run.id.in_(ids))
+    asked = {"clusters": {one for one, _ in jobs}, "jobs": {one for _, one in jobs}, "ids": ids}
     newest: dict[tuple[str | None, int | str], Run] = {}
-    for run in session.scalars(select(Run).where(either).order_by(Run.created_at)):
-        newest[(run.cluster, run.job_id or run.id)] = run
+    for run in session.scalars(select(Run).where(or_(_OF_JOBS, _WITH_IDS)).order_by(Run.created_at), asked):
+        if (run.cluster, run.job_id) in jobs or run.id in ids:
+            newest[(run.cluster, run.job_id or run.id)] = run
     ended = [run for run in newest.values() if run.state in FINAL_STATES and not run.accounting_due]
     return [run for run in ended if not silence.is_silent(run)]
 
