@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
 from sqlalchemy import event, text
 
 from tests.agent_side import Agent, hook
-from tracker.store import levels, logs, runs
+from tracker.store import experiments, levels, logs, runs
 from tracker.store.database import Database
 from tracker.store.logs import Delivery
 from tracker.store.tables import LogPiece, Run
@@ -171,3 +171,21 @@ def test_output_of_the_form_before_becomes_a_piece(database_url: str) -> None:
         told = logs.tail(session, "r", "stdout", 10)
         assert (told.text, told.truncated) == ("kept\n", True)
     database.close()
+
+
+def test_of_streams_without_an_end_only_the_newest_are_read(db: Database) -> None:
+    """Some ended years ago and their files are gone; an agent asks every few seconds."""
+    now = datetime.now(timezone.utc)
+    with db.write() as session:
+        experiment = experiments.named(session, experiments.DEFAULT, now)
+        for job in range(1, logs.MOST_FOLLOWED + 51):
+            run = runs.add(
+                session, experiment=experiment, now=now - timedelta(days=job), state="COMPLETED", state_source="hooks",
+                cluster="dev", job_id=job,
+            )  # fmt: skip
+            logs.expect(session, run.id, "stdout", f"/out/{job}", "n1", 1001)
+    with db.read() as session:
+        asked = {"clusters": ["dev"], "nodes": ["n1"]}
+        assert len(session.execute(logs._OF_NODES, asked).all()) == logs.MOST_FOLLOWED
+        found = logs.followed(session, {("dev", "n1")})["dev", "n1"]
+        assert [one.job_id for one in found] == list(range(1, logs.MOST_FOLLOWED + 1))

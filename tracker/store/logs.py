@@ -82,13 +82,18 @@ _FOLLOWED = (
     .join(Run, Run.id == Log.run_id)
     .where(Run.job_id.is_not(None), Log.complete.is_(False))
     .where(or_(Run.state != "PENDING", Log.offset_bytes > 0))
-    .order_by(_NEWEST_FIRST)
 )
-_OF_NODES = _FOLLOWED.add_columns(
-    Run.cluster, Log.node, func.row_number().over(partition_by=(Run.cluster, Log.node), order_by=_NEWEST_FIRST)
-).where(among(Run.__table__.c.cluster, "clusters"), among(Log.__table__.c.node, "nodes"))
-_OF_OTHERS = (_FOLLOWED.where(Run.cluster == bindparam("cluster"), ~exists().where(HookEvent.run_id == Run.id))).limit(
-    MOST_FOLLOWED
+_PLACE = func.row_number().over(partition_by=(Run.cluster, Log.node), order_by=_NEWEST_FIRST)
+_PLACED = (
+    _FOLLOWED.add_columns(Run.cluster, Log.node, _PLACE.label("place"))
+    .where(among(Run.__table__.c.cluster, "clusters"), among(Log.__table__.c.node, "nodes"))
+    .subquery()
+)
+_OF_NODES = select(_PLACED).where(_PLACED.c.place <= MOST_FOLLOWED).order_by(_PLACED.c.place)
+_OF_OTHERS = (
+    _FOLLOWED.where(Run.cluster == bindparam("cluster"), ~exists().where(HookEvent.run_id == Run.id))
+    .order_by(_NEWEST_FIRST)
+    .limit(MOST_FOLLOWED)
 )
 
 
@@ -98,9 +103,8 @@ def followed(session: Session, nodes: Collection[tuple[str, str]]) -> dict[tuple
         return {}
     asked = {"clusters": list({one for one, _ in nodes}), "nodes": list({one for _, one in nodes})}
     rows: dict[tuple[str, str], list[Any]] = {}
-    for *row, cluster, node, place in session.execute(_OF_NODES, asked):
-        if place <= MOST_FOLLOWED:
-            rows.setdefault((cluster, node), []).append(row)
+    for *row, cluster, node, _ in session.execute(_OF_NODES, asked):
+        rows.setdefault((cluster, node), []).append(row)
     return {node: _newest(some) for node, some in rows.items()}
 
 
