@@ -6,6 +6,7 @@ import math
 import threading
 import time
 from datetime import datetime, timezone
+from typing import Any
 
 import pytest
 from sqlalchemy import event, func, select
@@ -334,6 +335,21 @@ def test_a_request_of_many_files_costs_as_many_statements_as_one_of_few(db: Data
     held: dict[str, int] = {}
     statements(60, 0)
     assert statements(60, 3) == statements(2, 6) <= 9 + (not db.is_postgresql)  # and one to tell of it, now and then
+
+
+def test_jobs_that_are_requeued_at_once_have_their_writers_stored_once(db: Database) -> None:
+    said: list[tuple[str, Any]] = []
+    event.listen(db.engine, "before_cursor_execute", lambda *seen: said.append((seen[2], seen[5])))
+    header = {"event": "writer", "version": 1, "node": "n1", "pid": 1, "time": 1.7e9}
+    again = [
+        lines(f"dev.{job}", {**header, "rank": rank, "restart_count": 1}, {"metrics": {"loss": 1.0}}, writer=f"w{rank}")
+        for job in range(1, 31)
+        for rank in (0, 1)
+    ]
+    parts = Agent(db).send(*again)["parts"]
+    assert all("offset" in part for part in parts)
+    # Of each run when its second writer comes, and all that is left then.
+    assert len([one for one, _ in said if "INSERT INTO writers" in one]) <= 31
 
 
 def test_many_metrics_cost_few_statements(db: Database) -> None:

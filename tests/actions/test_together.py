@@ -18,7 +18,7 @@ from sqlalchemy import func, select
 from tests.agent_side import ADMIN, NODE, Agent, hook, lines, points
 from tests.conftest import ROOT, wait_until
 from tracker.actions.ingest import Door
-from tracker.actions.together import Together
+from tracker.actions.together import Together, Undone
 from tracker.errors import BadManifest
 from tracker.store import runs
 from tracker.store.database import Database
@@ -135,10 +135,73 @@ def test_a_failure_is_told_to_all_whom_it_concerns() -> None:
         return [-one for one in some]
 
     together = Together(work)
-    with pytest.raises(LookupError, match="three"):
+    with pytest.raises(Undone) as raised:
         together.do(3)
+    assert isinstance(raised.value.__cause__, LookupError)
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(together.do, range(4, 400))) == [-one for one in range(4, 400)]
+
+
+def test_each_is_told_of_a_failure_by_an_error_of_its_own() -> None:
+    held, go_on = threading.Event(), threading.Event()
+
+    def work(some: Sequence[int]) -> Sequence[int]:
+        if some == [0]:
+            held.set()
+            go_on.wait()
+            return some
+        raise LookupError("all of them")
+
+    together = Together(work)
+    with ThreadPoolExecutor(5) as pool:
+        first = pool.submit(together.do, 0)
+        held.wait()
+        others = [pool.submit(together.do, number) for number in range(1, 5)]
+        wait_until(lambda: len(together.waiting) == 4)
+        go_on.set()
+        raised = [one.exception() for one in others]
+    assert first.result() == 0
+    assert len({id(one) for one in raised}) == 4
+    assert {str(one.__cause__) for one in raised if one} == {"all of them"}
+
+
+def test_a_refused_part_undoes_nothing_of_its_neighbours(db: Database, caplog: pytest.LogCaptureFixture) -> None:
+    some, sizes = agents(db, 4), list[int]()
+    door = some[0].door
+    store = door._store
+    door._store = lambda several, take: (sizes.append(len(several)), store(several, take))[1]  # type: ignore[method-assign]
+    unknown_log = {"type": "log", "folder": "dev.999", "stream": "stdout", "offset": 0}
+    answers = at_once(
+        door,
+        lambda: some[0].send(lines("dev.1", *points(1))),
+        lambda: some[1].send(lines("dev.2", *points(1)), ({"type": "unheard of"}, b"")),
+        lambda: some[2].send((unknown_log, b"said"), hook("prolog", 3, at=1.7e9), lines("dev.3", *points(1))),
+        lambda: some[3].send(lines("dev.4", *points(1))),
+    )
+    told = [[next(iter(part)) for part in answer["parts"]] for answer in answers]
+    assert told == [["offset"], ["offset", "error"], ["error", "stored", "offset"], ["offset"]]
+    assert sum(sizes) == 4  # none was stored twice
+    assert counts(db) == dict.fromkeys(range(1, 5), 1)
+    assert not caplog.records
+
+
+def test_why_a_company_was_undone_is_in_the_log_once(db: Database, caplog: pytest.LogCaptureFixture) -> None:
+    some = agents(db, 3)
+    door = some[0].door
+    store = door._store
+
+    def broken(several: Sequence[Any], take: Any) -> Any:
+        if len(several) > 1:
+            raise LookupError("something of ours")
+        return store(several, take)
+
+    door._store = broken  # type: ignore[method-assign]
+    at_once(
+        door, *(lambda one=one, job=job: one.send(lines(f"dev.{job}", *points(1))) for job, one in enumerate(some, 1))
+    )
+    assert counts(db) == dict.fromkeys(range(1, 4), 1)
+    (record,) = caplog.records
+    assert record.exc_info and "something of ours" in str(record.exc_info[1])
 
 
 DELIVER = """

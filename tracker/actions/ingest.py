@@ -19,7 +19,7 @@ from tracker.actions.read_delivery import Delivery, read_delivery
 from tracker.actions.read_values import MAX_TIME_S
 from tracker.actions.store_lines import Sent, store_lines
 from tracker.actions.take_parts import Intake, take_part
-from tracker.actions.together import Together
+from tracker.actions.together import Together, Undone
 from tracker.errors import BadInput, DatabaseUnavailable, Forbidden, TrackerError
 from tracker.store import clocks, known_runs
 from tracker.store.clocks import Measured
@@ -42,7 +42,7 @@ class Door:
     def __init__(self, db: Database, log_tail_bytes: int) -> None:
         self._db = db
         self._log_tail_bytes = log_tail_bytes
-        self.together: Together[Delivery, Answer] = Together(lambda some: self._store(some, _together))
+        self.together: Together[Delivery, Answer] = Together(self._in_company)
 
     def take(self, identity: Identity, body: bytes, now: datetime) -> Answer:
         """Store what an agent delivers, all of it in one transaction; answer as docs/protocol.md says.
@@ -57,11 +57,20 @@ class Door:
         if len(body) < ALONE_FROM_BYTES:
             try:
                 return self.together.do(delivery)
-            except Exception as problem:  # whosever fault it is: what went wrong comes again, and is recorded there
-                if isinstance(problem, DatabaseUnavailable):
-                    raise
+            except Undone as undone:  # whosever fault it is: what went wrong comes again to whom it concerns
+                if isinstance(undone.__cause__, DatabaseUnavailable):
+                    raise DatabaseUnavailable(str(undone.__cause__)) from undone
             delivery = read_delivery(body, now)
         return self._alone(delivery, body)
+
+    def _in_company(self, deliveries: Sequence[Delivery]) -> list[Answer]:
+        try:
+            return self._store(deliveries, _together)
+        except DatabaseUnavailable:
+            raise
+        except Exception:  # it is told to all of them
+            log.warning("%d deliveries could not be stored together; each is by itself", len(deliveries), exc_info=True)
+            raise
 
     def _alone(self, delivery: Delivery, body: bytes) -> Answer:
         try:
@@ -103,7 +112,10 @@ def _measured(delivery: Delivery) -> Measured | None:
 
 
 def _together(intakes: Sequence[Intake], known: Sequence[KnownRun]) -> list[list[Answer]]:
-    """Take what brings only lines as one, then the others in their order. What fails leaves all of it undone."""
+    """Take what brings only lines as one, then the others in their order.
+
+    A part that is refused is told so; what fails otherwise leaves all of it undone.
+    """
     found: dict[int, list[Answer]] = {}
     plain = [place for place, intake in enumerate(intakes) if intake.delivery.is_plain]
     lines = [one for place in plain for one in _lines_by_place(intakes[place]).values()]
@@ -126,8 +138,17 @@ def _in_order(intake: Intake) -> list[Answer]:
         if is_lines:
             answers += _lines(intake.session, [lines[place] for place, _ in group])
         else:
-            answers += [take_part(intake, part, blob) for _, (part, blob) in group]
+            answers += [_part(intake, place) for place, _ in group]
     return answers
+
+
+def _part(intake: Intake, place: int) -> Answer:
+    """Take a part that is no lines, or say why not: the others are stored all the same."""
+    try:
+        with intake.session.begin_nested():
+            return take_part(intake, *intake.delivery.parts[place])
+    except TrackerError as problem:
+        return _refusal(problem)
 
 
 def _one_by_one(intakes: Sequence[Intake], _known: Sequence[KnownRun]) -> list[list[Answer]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -52,7 +53,8 @@ class _Intake:
     fresh: list[KnownRun] = field(default_factory=list)
     rows: dict[str, Run] = field(default_factory=dict)
     writers: dict[tuple[str, str], HeldWriter] = field(default_factory=dict)
-    changed: dict[tuple[str, str], HeldWriter] = field(default_factory=dict)
+    changed: defaultdict[str, dict[str, HeldWriter]] = field(default_factory=lambda: defaultdict(dict))
+    """By run and name those that are to be kept."""
     brought: list[tuple[Brought, int, int]] = field(default_factory=list)
     notes: dict[str, dict[str, str]] = field(default_factory=dict)
 
@@ -98,7 +100,8 @@ def runs_of(sent: Iterable[Sent]) -> tuple[set[tuple[str, int]], set[str]]:
 
 def _write(store: _Intake, sent: Sequence[Sent]) -> None:
     session = store.session
-    writers.keep(session, [*store.changed.values()], max(one.now for one in sent))
+    changed = [writer for of_run in store.changed.values() for writer in of_run.values()]
+    writers.keep(session, changed, max(one.now for one in sent))
     for run_id, metrics in series.put(session, store.brought).items():
         for metric in metrics[:MOST_NOTES]:
             store.notes[run_id][metric] = f"the run has {summaries.MOST_METRICS} metrics already"
@@ -192,7 +195,7 @@ def _store(store: _Intake, run: KnownRun, sent: Sent) -> int:
         brought = Brought(run.id, writer.name, writer.batches, blocks)
         store.brought.append((brought, writer.restarts or 0, writer.rank))
         writer.batches += 1
-    store.changed[run.id, writer.name] = writer
+    store.changed[run.id][writer.name] = writer
     if is_more_than_points(said):
         notes.update(apply_lines(store.session, store.rows[run.id], writer, said, sent.now))
     return writer.offset_bytes
@@ -212,7 +215,8 @@ def _place(store: _Intake, run: KnownRun, writer: HeldWriter, said: Lines, now: 
     if is_new and points.lines and writer.restarts is None:
         writer.restarts = writers.restarts_now(store.session, run)
     if is_new and writer.restarts:
-        writers.keep(store.session, [*store.changed.values()], now)  # an earlier attempt's may be among them
+        earlier = store.changed.pop(run.id, {})
+        writers.keep(store.session, [*earlier.values()], now)  # an earlier attempt's may be among them
         writer.next_step = writers.goes_on_at(store.session, writer)
     start = writer.next_step
     if points.lines:

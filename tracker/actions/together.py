@@ -13,6 +13,10 @@ Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
 
+class Undone(Exception):
+    """What was to be done together was not; its cause is what `work` raised."""
+
+
 class _Place(Generic[Item, Answer]):
     def __init__(self, item: Item) -> None:
         self.item = item
@@ -31,7 +35,7 @@ class Together(Generic[Item, Answer]):
         self._is_busy = False
 
     def do(self, item: Item) -> Answer:
-        """Have something done; its answer. Raises what `work` raised when it did it."""
+        """Have something done; its answer. Raises Undone, each time another one: threads write into what they raise."""
         mine: _Place[Item, Answer] = _Place(item)
         with self._changed:
             self.waiting.append(mine)
@@ -42,7 +46,7 @@ class Together(Generic[Item, Answer]):
         if not mine.is_done:
             self._lead(some)
         if mine.problem is not None:
-            raise mine.problem
+            raise Undone("It failed for all who came together.") from mine.problem
         return mine.answer  # type: ignore[return-value]  # it is done
 
     def _lead(self, some: list[_Place[Item, Answer]]) -> None:
@@ -52,6 +56,8 @@ class Together(Generic[Item, Answer]):
         except BaseException as problem:  # whoever waits must hear of it, too
             for place in some:
                 place.problem = problem
+            if not isinstance(problem, Exception):
+                raise
         finally:
             with self._changed:
                 for place in some:
