@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import subprocess
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
+from sqlalchemy import event
 
 from tests.agent_side import ADMIN
 from tests.slurm.replay import Recording
-from tracker.actions import watch_accounting
+from tracker.actions import watch, watch_accounting, watch_queue
 from tracker.actions.pace import Pace
 from tracker.actions.watch import Watcher
 from tracker.errors import Conflict, SlurmUnavailable
@@ -38,6 +42,7 @@ class Slurm:
         self.controller_is_silent = False
         self.accounting_is_silent = False
         self.forgotten: set[int] = set()
+        self.while_asked: Callable[[], None] = lambda: None  # of accounting
 
     def facts(self) -> ClusterFacts:
         self._note("facts", self.controller_is_silent)
@@ -53,11 +58,13 @@ class Slurm:
 
     def records(self, job_ids: Iterable[int]) -> list[Record]:
         self._note("records", self.accounting_is_silent)
+        self.while_asked()
         return self._source.records(job_ids)
 
     def ended(self, since: datetime, until: datetime, *, user: str | None = None) -> list[Record]:
         self._note("ended", self.accounting_is_silent)
         self.windows.append((since, until))
+        self.while_asked()
         return self._source.ended(since, until)
 
     def _note(self, question: str, is_silent: bool) -> None:
@@ -200,6 +207,7 @@ def test_the_window_of_accounting_s_outage_is_read_again(
     soon(watcher)
     watcher.look()
     assert (cluster_of(db).accounted_until or read_until) > read_until
+    assert cluster_of(db).problem is None
 
 
 def test_windows_follow_the_controller_s_clock(db: Database, slurm: Slurm) -> None:
@@ -236,3 +244,136 @@ def test_ended_runs_are_asked_about_together(db: Database, slurm: Slurm) -> None
     with db.read() as session:
         assert len(runs.find(session, ADMIN).items) > 30
     assert slurm.asked.count("records") == 1
+
+
+def test_a_watcher_that_catches_up_for_long_keeps_its_cluster(
+    db: Database, slurm: Slurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "RENEW_AFTER_S", 0.0)
+    watcher, held = watcher_of(db, slurm), []
+    watcher.look()
+    long_ago = slurm.windows[-1][1] - timedelta(days=3)
+
+    def wait_for_a_minute() -> None:
+        with db.write() as session:
+            cluster = clusters.get(session, CLUSTER)
+            held.append(cluster.watched_until is not None and cluster.watched_until > watch.now())
+            cluster.watched_until = watch.now() - timedelta(seconds=1)
+
+    with db.write() as session:
+        clusters.get(session, CLUSTER).accounted_until = long_ago
+    soon(watcher)
+    slurm.while_asked = wait_for_a_minute
+    watcher.look()
+    assert len(held) > 2
+    assert all(held)
+
+
+def test_a_watcher_that_lost_its_cluster_stops_and_writes_nothing(
+    db: Database, slurm: Slurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watcher = watcher_of(db, slurm)
+
+    def lose_it() -> None:
+        with db.write() as session:
+            cluster = clusters.get(session, CLUSTER)
+            cluster.watcher, cluster.watched_until = "elsewhere:1", watch.now() + timedelta(minutes=1)
+
+    slurm.while_asked = lose_it
+    with pytest.raises(Conflict, match="by another process"):
+        watcher.look()
+    assert cluster_of(db).next_look_at is None
+    monkeypatch.setattr(watch, "RENEW_AFTER_S", 0.0)
+    monkeypatch.setattr(watch_queue, "JOBS_A_TRANSACTION", 5)
+    late, told = watcher_of(db, Slurm()), len(RECORDING.source("commands").queue())
+    with db.write() as session:
+        clusters.get(session, CLUSTER).watcher = None
+        for run in runs.of_cluster(session, CLUSTER, range(100)):
+            session.delete(run)
+    applied = []
+
+    def apply_queue(session: object, cluster: str, jobs: list[QueuedJob], now: datetime) -> None:
+        applied.extend(jobs)
+        if len(applied) == 10:
+            clusters.get(session, cluster).watcher = "elsewhere:1"  # type: ignore[arg-type]
+
+    monkeypatch.setattr(watch_queue, "apply_queue", apply_queue)
+    with pytest.raises(Conflict, match="process 1 on elsewhere"):
+        late.look()
+    assert len(applied) == 10 < told
+
+
+def test_accounting_between_looks_takes_its_share_of_the_time_and_tells_its_failures(
+    db: Database, slurm: Slurm, caplog: pytest.LogCaptureFixture
+) -> None:
+    watcher = watcher_of(db, slurm)
+    watcher.look()
+    clock_s = [0.0]
+
+    def take_two_seconds() -> None:
+        clock_s[0] += 2.0
+
+    def step() -> None:
+        with db.write() as session:
+            runs.by_ids(session, [run_of(db, "two_nodes").id])[0].accounting_due = True
+        soon(watcher)
+        watcher._accounting._pauses.clear()
+        watcher._rests_until_s, watcher._next_look_s = 0.0, time.monotonic() + 5.0
+        watcher._step()
+
+    watcher._source._clock_s = lambda: clock_s[0]
+    slurm.while_asked = take_two_seconds
+    began_s = time.monotonic()
+    step()
+    assert slurm.asked[-1] == "records"
+    assert min(watcher._rests_until_s, watcher._next_look_s) >= began_s + 20.0
+    assert not watcher._has_news(watcher._know())
+    slurm.accounting_is_silent = True
+    with caplog.at_level(logging.WARNING):
+        step()
+    assert "`records` gave no answer" in (cluster_of(db).problem or "")
+    assert "`records` gave no answer" in caplog.text
+
+
+def test_only_runs_of_jobs_that_vanished_are_loaded(db: Database, slurm: Slurm) -> None:
+    watcher = watcher_of(db, slurm)
+    watcher.look()
+    slurm.forgotten = {RECORDING.job_id("two_nodes")}
+    watcher._queue._sweep_at_s = math.inf
+    loaded: list[Run] = []
+
+    def note(run: Run, _: object) -> None:
+        loaded.append(run)
+
+    event.listen(Run, "load", note)
+    try:
+        watcher._queue.take(CLUSTER, watch.now(), lambda: None)
+    finally:
+        event.remove(Run, "load", note)
+    assert [run.job_id for run in loaded] == [RECORDING.job_id("two_nodes")]
+    assert run_of(db, "two_nodes").accounting_due
+
+
+def test_all_jobs_may_vanish_at_once(db: Database, slurm: Slurm, monkeypatch: pytest.MonkeyPatch) -> None:
+    watcher = watcher_of(db, slurm)
+    watcher.look()
+    monkeypatch.setattr(watch_queue, "GONE_A_TRANSACTION", 4)
+    watcher._queue._sweep_at_s = math.inf
+    monkeypatch.setattr(slurm, "queue", lambda **_: [])
+    watcher._queue.take(CLUSTER, watch.now(), lambda: None)
+    with db.read() as session:
+        live = [one for one in runs.find(session, ADMIN, limit=200).items if one.state in ("RUNNING", "PENDING")]
+        assert len(live) > 10
+        assert all(run.accounting_due for run in live)
+
+
+def test_a_run_that_no_look_has_seen_is_asked_about_too(db: Database, slurm: Slurm) -> None:
+    watcher = watcher_of(db, slurm)
+    watcher.look()
+    with db.write() as session:
+        hooked = runs.of_cluster(session, CLUSTER, {RECORDING.job_id("two_nodes")})[0]
+        hooked.job_id, hooked.created_at = 4711, watch.now() - timedelta(minutes=1)
+    watcher._queue._sweep_at_s = 0.0
+    watcher._queue.take(CLUSTER, watch.now(), lambda: None)
+    with db.read() as session:
+        assert runs.of_cluster(session, CLUSTER, {4711})[0].accounting_due

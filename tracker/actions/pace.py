@@ -24,7 +24,11 @@ class Pace:
             self._news_at_s = ended_s
         calm = min((ended_s - self._news_at_s) / CALM_AFTER_S, 1.0)
         wished_s = self._quick_s + (self._idle_s - self._quick_s) * calm
-        return max(wished_s, min(waited_s / SHARE_OF_TIME, 10 * MAX_PAUSE_S))
+        return max(wished_s, self.rest_s(waited_s))
+
+    def rest_s(self, waited_s: float) -> float:
+        """How long nothing is asked, from the beginning of questions that took so long."""
+        return min(waited_s / SHARE_OF_TIME, 10 * MAX_PAUSE_S)
 
     def after_failure(self, *, began_s: float, ended_s: float) -> float:
         """The pause after no answer: each time twice as long, up to half a minute and what the answer took."""

@@ -34,7 +34,8 @@ CATCH_UP_EVERY_S = 60.0
 FACTS_EVERY_S = 3600.0
 STANDBY_S = 5.0
 LEASE = timedelta(seconds=60)
-"""A look that takes longer than this may be joined by another watcher's."""
+RENEW_AFTER_S = 10.0
+"""So often a look that takes long renews the lease. One question takes `slurm_timeout_s` at most."""
 
 
 class Watcher:
@@ -55,6 +56,9 @@ class Watcher:
         self._skew = timedelta(0)
         self._stands_by = False
         self._next_look_s = 0.0
+        self._rests_until_s = 0.0  # nothing is asked between looks before
+        self._renew_at_s = 0.0
+        self._problems: dict[str, str] = {}  # of steps that failed when they were taken last
         self._not_before_s: dict[str, float] = {}  # of the steps that are not taken at each look
 
     def run(self) -> None:
@@ -88,16 +92,16 @@ class Watcher:
             log.exception("trying again in %g s", pause_s)
 
     def _step(self) -> None:
-        if time.monotonic() >= self._next_look_s:
-            try:
+        try:
+            if time.monotonic() >= self._next_look_s:
                 self.look()
-            except Conflict as taken:
-                if not self._stands_by:
-                    log.info("%s This one stands by.", taken)
-                self._stands_by = True
-                self._next_look_s = time.monotonic() + STANDBY_S
-        elif not self._stands_by and self._facts is not None and self._has_news(self._facts):
-            self._try("accounting", self._settings.watch_interval_s, self._ask_accounting, [])
+            elif not self._stands_by and self._facts is not None and self._has_news(self._facts):
+                self._ask_between_looks()
+        except Conflict as taken:
+            if not self._stands_by:
+                log.info("%s This one stands by.", taken)
+            self._stands_by = True
+            self._next_look_s = time.monotonic() + STANDBY_S
 
     def look(self) -> None:
         """Ask Slurm once and bring all runs up to date.
@@ -106,14 +110,23 @@ class Watcher:
         Accounting may be silent alone: the queue is shown all the same, with the problem beside it.
         """
         began_s, waited_s = time.monotonic(), self._source.waited_s
-        problems: list[str] = []
         try:
-            news = self._ask(problems)
+            news = self._ask()
         except SlurmUnavailable as problem:
-            self._plan(began_s, self._pace.after_failure(began_s=began_s, ended_s=time.monotonic()), [str(problem)])
+            pause_s = self._pace.after_failure(began_s=began_s, ended_s=time.monotonic())
+            self._rests_until_s = began_s + pause_s
+            self._plan(began_s + pause_s, str(problem))
             raise
         waited_s = self._source.waited_s - waited_s
-        self._plan(began_s, self._pace.after(ended_s=time.monotonic(), waited_s=waited_s, news=news), problems)
+        self._rests_until_s = began_s + self._pace.rest_s(waited_s)
+        self._plan(began_s + self._pace.after(ended_s=time.monotonic(), waited_s=waited_s, news=news))
+
+    def _ask_between_looks(self) -> None:
+        """Ask accounting about what has ended since; what that takes counts like the look's own questions."""
+        began_s, waited_s = time.monotonic(), self._source.waited_s
+        self._try("accounting", self._settings.watch_interval_s, self._ask_accounting)
+        self._rests_until_s = began_s + self._pace.rest_s(self._source.waited_s - waited_s)
+        self._plan(max(self._next_look_s, self._rests_until_s))
 
     def leave(self) -> None:
         """Let another watcher have the cluster at once."""
@@ -121,24 +134,35 @@ class Watcher:
             with self._db.write() as session:
                 clusters.leave(session, self._facts.name, self._me)
 
-    def _ask(self, problems: list[str]) -> bool:
+    def _ask(self) -> bool:
         """Put all questions that it is time for; whether anything has happened."""
         cluster = self._know().name
         self._take(cluster)
-        news = self._queue.take(cluster, now())
-        news |= self._try("accounting", self._settings.watch_interval_s, self._ask_accounting, problems)
-        self._try("catch up", CATCH_UP_EVERY_S, self._catch_up, problems)
-        self._try("nodes", NODES_EVERY_S, self._look_at_nodes, problems)
+        news = self._queue.take(cluster, now(), self._renew)
+        news |= self._try("accounting", self._settings.watch_interval_s, self._ask_accounting)
+        self._try("catch up", CATCH_UP_EVERY_S, self._catch_up)
+        self._try("nodes", NODES_EVERY_S, self._look_at_nodes)
         return news
 
     def _know(self) -> ClusterFacts:
-        """The cluster's configuration, asked for now and then."""
-        if self._facts is None or self._is_time("facts", FACTS_EVERY_S):
-            asked_at = now()
-            self._facts = self._source.facts()
-            self._skew = (self._facts.told_at or asked_at) - asked_at
+        """The cluster's configuration, asked for now and then; while nobody tells it, as it was told last."""
+        if self._facts is None:
+            self._facts = self._learn()
             self._is_time("facts", FACTS_EVERY_S)
+        elif self._is_time("facts", FACTS_EVERY_S):
+            try:
+                self._facts = self._learn()
+            except SlurmUnavailable as problem:
+                self._leave_alone("facts", problem)
+            else:
+                self._problems.pop("facts", None)
         return self._facts
+
+    def _learn(self) -> ClusterFacts:
+        asked_at = now()
+        facts = self._source.facts()
+        self._skew = (facts.told_at or asked_at) - asked_at
+        return facts
 
     def _take(self, cluster: str) -> None:
         """Be the cluster's watcher. Raises Conflict when another one is."""
@@ -150,17 +174,29 @@ class Watcher:
                 host, _, process = other.rpartition(":")
                 raise Conflict(f"The cluster {cluster} is watched by process {process} on {host} already.")
         self._stands_by = False
+        self._renew_at_s = time.monotonic() + RENEW_AFTER_S
 
-    def _try(self, step: str, every_s: float, take: Callable[[], bool], problems: list[str]) -> bool:
+    def _renew(self) -> None:
+        """Stay the cluster's watcher while a look takes long. Raises Conflict when another one is by now."""
+        if self._facts is not None and time.monotonic() >= self._renew_at_s:
+            self._take(self._facts.name)
+
+    def _try(self, step: str, every_s: float, take: Callable[[], bool]) -> bool:
         """Take a step if it is time to; when Slurm does not answer, tell it and leave the step alone for a while."""
         if not self._is_time(step, every_s):
             return False
         try:
-            return take()
+            news = take()
         except SlurmUnavailable as problem:
-            problems.append(str(problem))
-            self._not_before_s[step] = time.monotonic() + max(every_s, MAX_PAUSE_S)
+            self._leave_alone(step, problem)
             return False
+        self._problems.pop(step, None)
+        return news
+
+    def _leave_alone(self, step: str, problem: SlurmUnavailable) -> None:
+        log.warning("%s Trying again in %g s.", problem, MAX_PAUSE_S)
+        self._problems[step] = str(problem)
+        self._not_before_s[step] = time.monotonic() + MAX_PAUSE_S
 
     def _is_time(self, step: str, every_s: float) -> bool:
         if time.monotonic() < self._not_before_s.get(step, 0.0):
@@ -168,16 +204,17 @@ class Watcher:
         self._not_before_s[step] = time.monotonic() + every_s
         return True
 
-    def _plan(self, began_s: float, pause_s: float, problems: list[str]) -> None:
-        """Say when the next look is, what was wrong and what it cost."""
-        self._next_look_s = began_s + pause_s
+    def _plan(self, next_look_s: float, *problems: str) -> None:
+        """Say when the next look is, what was wrong and what it cost. Raises Conflict when another watcher looks."""
+        self._next_look_s = next_look_s
         if self._facts is None:
             return
         with self._db.write() as session:
-            cluster = clusters.get(session, self._facts.name)
-            told_before = bool(cluster.problem) and time.monotonic() < self._not_before_s.get("accounting", 0.0)
-            cluster.problem = " ".join(problems) or (cluster.problem if told_before else None)
-            cluster.next_look_at = now() + timedelta(seconds=pause_s)
+            cluster = clusters.watched_by(session, self._facts.name, self._me)
+            if cluster is None:
+                raise Conflict(f"The cluster {self._facts.name} is watched by another process by now.")
+            cluster.problem = " ".join(dict.fromkeys((*problems, *self._problems.values()))) or None
+            cluster.next_look_at = now() + timedelta(seconds=max(next_look_s - time.monotonic(), 0.0))
             cluster.watched_until = cluster.next_look_at + clusters.PATIENCE
             cluster.source, cluster.slurm_version = self._source.name, self._facts.slurm_version
             cluster.lacks = missing(self._facts, only_own=self._only_own)
@@ -185,7 +222,7 @@ class Watcher:
 
     def _has_news(self, facts: ClusterFacts) -> bool:
         """Whether a job has ended whose end accounting can be asked about."""
-        if time.monotonic() < self._not_before_s.get("accounting", 0.0):
+        if time.monotonic() < max(self._rests_until_s, self._not_before_s.get("accounting", 0.0)):
             return False
         return self._accounting.is_due(facts.name)
 
@@ -199,7 +236,7 @@ class Watcher:
     def _catch_up(self) -> bool:
         facts = self._know()
         if facts.has_accounting is not False:
-            self._accounting.catch_up(facts.name, self._skew)
+            self._accounting.catch_up(facts.name, self._skew, self._renew)
         return False
 
     def _look_at_nodes(self) -> bool:

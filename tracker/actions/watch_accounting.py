@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta, timezone
 
 from tracker.actions.end_beside import end_beside
@@ -63,11 +63,12 @@ class AccountingLook:
         self._pause(due, still_due)
         return True
 
-    def catch_up(self, cluster: str, skew: timedelta) -> None:
+    def catch_up(self, cluster: str, skew: timedelta, renew: Callable[[], None]) -> None:
         """Register jobs that ended while nobody watched and no hook told; after a long absence a day at a time.
 
         `skew` is what the controller's clock is ahead of ours: accounting keeps the controller's times. Raises
-        SlurmUnavailable when accounting is silent; the next time begins where this one did.
+        SlurmUnavailable when accounting is silent; the next time begins where this one did. `renew` is called after
+        each window: it keeps the watcher's lease, or raises.
         """
         with self._db.write() as session:
             since = clusters.get(session, cluster).accounted_until or now() + skew - FIRST_LOOK_BACK
@@ -85,6 +86,7 @@ class AccountingLook:
                 end_beside(session, now())
                 if time.monotonic() >= self._stays_until_s:
                     clusters.get(session, cluster).accounted_until = max(since, until)
+            renew()
             if until >= now() + skew - OVERLAP:
                 break
             begin = until

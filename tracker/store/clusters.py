@@ -49,6 +49,12 @@ def take(session: Session, name: str, watcher: str, now: datetime, until: dateti
     return session.execute(mine.returning(Cluster.name)).first() is not None
 
 
+def watched_by(session: Session, name: str, watcher: str) -> Cluster | None:
+    """The cluster, locked until the transaction ends; None when another watcher has it."""
+    mine = select(Cluster).where(Cluster.name == name, Cluster.watcher == watcher)
+    return session.scalar(mine.with_for_update(of=Cluster))
+
+
 def leave(session: Session, name: str, watcher: str) -> None:
     """Let another watcher have the cluster at once."""
     mine = update(Cluster).where(Cluster.name == name, Cluster.watcher == watcher)

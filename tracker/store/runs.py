@@ -332,10 +332,35 @@ def without_job_id(session: Session, cluster: str, array_job_ids: Iterable[int])
     return list(session.scalars(query, {"arrays": {*array_job_ids}}))
 
 
-def live(session: Session, cluster: str, before: datetime) -> list[Run]:
-    """Runs of the cluster that are in its queue as far as we know, and were made before that moment."""
-    query = select(Run).where(Run.cluster == cluster, Run.state.in_(LIVE_STATES), Run.created_at < before)
-    return list(session.scalars(query))
+@dataclass(frozen=True)
+class LiveJob:
+    """The job of a run that waits or runs."""
+
+    run_id: str
+    user: str | None
+    job_id: int | None
+    array_job_id: int | None
+    array_task_id: int | None
+
+
+_LIVE_JOB = (Run.id, Run.user, Run.job_id, Run.array_job_id, Run.array_task_id)
+
+
+def live(session: Session, cluster: str, before: datetime) -> list[LiveJob]:
+    """Jobs of the cluster that are in its queue as far as we know, and whose runs were made before that moment."""
+    query = select(*_LIVE_JOB).where(Run.cluster == cluster, Run.state.in_(LIVE_STATES), Run.created_at < before)
+    return [LiveJob(*row) for row in session.execute(query)]
+
+
+def live_among(
+    session: Session, cluster: str, job_ids: Iterable[int], tasks: Sequence[tuple[int, int]]
+) -> list[LiveJob]:
+    """The same of these jobs, and of arrays with any of these tasks (array id and task), of any age."""
+    arrays, numbers = {array for array, _ in tasks}, {number for _, number in tasks}
+    of_arrays = and_(Run.array_job_id.in_(arrays), Run.array_task_id.in_(numbers))
+    named = or_(Run.job_id.in_(set(job_ids)), of_arrays)
+    query = select(*_LIVE_JOB).where(Run.cluster == cluster, Run.state.in_(LIVE_STATES), named)
+    return [LiveJob(*row) for row in session.execute(query)]
 
 
 def due(session: Session, cluster: str, limit: int) -> list[str]:
