@@ -16,7 +16,7 @@ from sqlalchemy import event
 from tests.agent_side import ADMIN, Agent, hook, lines
 from tracker.actions.compact import compact_quiet
 from tracker.errors import NotFound
-from tracker.store import charts, runs
+from tracker.store import batches, charts, runs
 from tracker.store.charts import Chart
 from tracker.store.database import Database
 from tracker.store.tables import Run, Writer
@@ -154,6 +154,18 @@ def test_every_rank_is_told_with_its_node(db: Database) -> None:
     assert mean.curve.high is not None
     assert (mean.curve.low.tolist(), mean.curve.high.tolist()) == ([0, 1, 2, 3], [7, 8, 9, 10])
     assert chart(db, rank="mean", x="time").curve.y.tolist() == [3.5, 4.5, 5.5, 6.5]
+    with pytest.raises(NotFound, match="by rank 8"):
+        chart(db, rank=8)
+
+
+def test_of_one_rank_only_its_own_points_are_read(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job may have thousands of ranks, and each has points that wait for compaction."""
+    for rank in range(8):
+        Agent(db).send(lines(JOB, header(rank), *log(rank), writer=f"r{rank}"))
+    read, unpack = list[bytes](), batches.unpack
+    monkeypatch.setattr(batches, "unpack", lambda content: (read.append(content), unpack(content))[1])
+    assert shown(chart(db, rank=5)) == {0: 5}
+    assert len(read) == 1
     with pytest.raises(NotFound, match="by rank 8"):
         chart(db, rank=8)
 

@@ -19,7 +19,7 @@ A metric may be in several blocks, and even twice in one: its points are in the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from sqlalchemy import delete, insert, select
 from sqlalchemy.orm import Session
 
+from tracker.store.among import among
 from tracker.store.exact import chosen
 from tracker.store.points import Floats, Ints, Points
 from tracker.store.tables import Batch
@@ -118,9 +119,16 @@ def pending(
     return [Pending(name, one, Points.joined(pieces), last[name]) for (name, one), pieces in found.items()]
 
 
-def waiting(session: Session, run_ids: Sequence[str], metrics: Sequence[str]) -> Iterator[tuple[str, str, str, Points]]:
-    """What is not yet compacted of these metrics of runs: run, metric, writer and points, in the order written."""
+def waiting(
+    session: Session, run_ids: Sequence[str], metrics: Sequence[str], writers: Collection[str] | None = None
+) -> Iterator[tuple[str, str, str, Points]]:
+    """What is not yet compacted of these metrics of runs: run, metric, writer and points, in the order written.
+
+    Of writers with these names only if they are given.
+    """
     query = select(Batch.run_id, Batch.writer, Batch.content).where(Batch.run_id.in_(run_ids))
+    if writers is not None:
+        query = query.where(among(Batch.__table__.c.writer, "names").params(names=writers))
     wanted = set(metrics)
     rows = session.execute(query.order_by(Batch.run_id, Batch.writer, Batch.number))
     for (run_id, writer), mine in groupby(rows, key=lambda row: row[:2]):

@@ -7,7 +7,7 @@ store/segments.py. What is hidden in it is told in store/voices.py.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -25,6 +25,7 @@ from tracker.store.segments import Piece
 from tracker.store.tables import Run
 from tracker.store.views import EVERYWHERE, View, Window
 from tracker.store.voices import resumed_at, voices
+from tracker.store.writers import Author
 
 MOST_LINES = 64
 MOST_POINTS = 10_000_000
@@ -118,9 +119,9 @@ def read_many(
     pieces: dict[SeriesName, list[Piece]] = {}
     for piece in segments.index(session, run_ids, metrics):
         pieces.setdefault(piece.series, []).append(piece)
-    for run_id, metric, writer, points in batches.waiting(session, run_ids, metrics):
+    authors = writers.authors(session, run_ids)
+    for run_id, metric, writer, points in batches.waiting(session, run_ids, metrics, _names(authors, asked)):
         pieces.setdefault((run_id, metric), []).append(Piece.of(run_id, metric, writer, points))
-    authors = writers.authors(session, run_ids) if pieces else {}
     plans: dict[SeriesName, _Plan] = {}
     for series, found in sorted(pieces.items()):
         resumed = None if asked.attempts == "all" else resumed_at(authors, series[0])
@@ -135,6 +136,13 @@ def read_many(
     views.read(session, shown, means=asked.by_stretches)
     kept = {run_id: author.points_kept for (run_id, _), author in authors.items()}
     return {series: replace(plans.pop(series).draw(), points_kept=kept[series[0]]) for series in list(plans)}
+
+
+def _names(authors: Mapping[tuple[str, str], Author], asked: Asked) -> set[str] | None:
+    """The names of the rank's writers if one rank is asked for: those of thousands of others need not be read."""
+    if not isinstance(asked.rank, int):
+        return None
+    return {name for (_, name), author in authors.items() if author.rank == asked.rank}
 
 
 @dataclass(frozen=True)
