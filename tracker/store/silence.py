@@ -13,6 +13,7 @@ from sqlalchemy import exists, select, update
 from sqlalchemy.orm import Session, aliased
 
 from tracker.states import LIVE_STATES, LOST
+from tracker.store.among import among
 from tracker.store.heard import CHANGED_AT
 from tracker.store.tables import Run
 
@@ -53,6 +54,6 @@ def heard(run: Run) -> None:
 
 def all_heard(session: Session, run_ids: Collection[str]) -> None:
     """The same for runs with these ids."""
-    query = select(Run).where(Run.id.in_(list(run_ids)), Run.state == LOST).order_by(Run.id)
-    for run in session.scalars(query.with_for_update(of=Run)):
+    query = select(Run).where(among(Run.__table__.c.id, "ids"), Run.state == LOST).order_by(Run.id)
+    for run in session.scalars(query.with_for_update(of=Run), {"ids": run_ids}):
         heard(run)

@@ -74,8 +74,8 @@ def _last_steps(session: Session, run_ids: Sequence[str]) -> dict[str, int]:
     restarts = select(func.max(func.coalesce(Attempt.restarts, 0))).where(Attempt.run_id == Writer.run_id)
     query = (
         select(Writer.run_id, func.max(Writer.next_step))
-        .where(Writer.run_id.in_(run_ids), Writer.kind == SCRIPT, Writer.first_step.is_not(None))
+        .where(among(Writer.__table__.c.run_id, "runs"), Writer.kind == SCRIPT, Writer.first_step.is_not(None))
         .where(Writer.restarts < restarts.correlate(Writer).scalar_subquery())
         .group_by(Writer.run_id)
     )
-    return {run_id: next_step - 1 for run_id, next_step in session.execute(query)}
+    return {run_id: next_step - 1 for run_id, next_step in session.execute(query, {"runs": run_ids})}
