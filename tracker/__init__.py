@@ -4,10 +4,16 @@
 
     tracker.log({"loss": 0.3}, step=10)
 
-That is all a job needs: `log` finds the job's run by itself. Importing this package loads nothing but this file.
+That is all a job needs: `log` finds the job's run by itself. Importing this package loads nothing of it but this file.
 """
 
 from __future__ import annotations
+
+# Where it is installed, `log` encodes with it, and a script rather waits at its imports than at its first log.
+try:  # noqa: SIM105  # contextlib is one module more to load
+    import orjson  # noqa: F401
+except ImportError:
+    pass
 
 TYPE_CHECKING = False  # what type checkers take for true; importing `typing` would be most of the cost of this import
 if TYPE_CHECKING:

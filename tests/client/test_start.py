@@ -22,9 +22,9 @@ OURS = "api drops encode exits identity files no_run plain preloaded redact room
 
 def loaded(scripts: Scripts, code: str, **env: str) -> set[str]:
     """What is loaded by these lines beyond what a bare script has."""
+    (scripts.home / "orjson.py").write_text("raise ImportError")  # the real one loads many
     code = f"""
         import sys
-        sys.modules["orjson"] = None
         before = set(sys.modules)
         {code}
         print(*set(sys.modules) - before)
