@@ -25,8 +25,8 @@ def _is_told(site: Site, job: int) -> bool:
 
 
 def test_a_checkpoint_is_saved_when_slurm_warns_of_the_limit(site: Site) -> None:
-    of_the_script = site.sbatch(f"exec python -c '{SAVES}'", "--time=1", "--signal=B:USR1@50")
-    of_the_steps = site.sbatch(f"srun python -c '{SAVES}'", "--time=1", "--signal=USR1@50")
+    of_the_script = site.sbatch(f"exec python -c '{SAVES}'", "--time=1", "--signal=B:USR1@35")
+    of_the_steps = site.sbatch(f"srun python -c '{SAVES}'", "--time=1", "--signal=USR1@35")
     for job in (of_the_script, of_the_steps):
         run = site.await_truth(job, within_s=180)
         assert run["state"] == "COMPLETED"
