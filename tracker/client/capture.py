@@ -14,7 +14,7 @@ from contextlib import suppress
 
 from tracker.client import encode, git, redact
 from tracker.client.identity import arguments, slurm_job, whole_number, working_folder
-from tracker.client.pace import OutOfTime, Pace, read_plain
+from tracker.client.pace import PIECE_BYTES, OutOfTime, Pace, read_plain
 from tracker.client.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ MOST_FOLDERS = 100  # of sys.path
 MOST_IN_FOLDER = 5000
 MOST_PROCESSES = 3000
 MOST_ANCESTORS = 32
+MOST_PIECES = 64  # of a file of /proc
 _SCRIPT = "/slurm_script"
 _LEFT_OUT_FIRST = ("diff", "packages", "script", "env", "modules", "argv")  # where all together is too long
 _DISTRIBUTION = re.compile(
@@ -199,10 +200,13 @@ def _candidates(pace: Pace) -> Any:
                     yield int(one.name)
 
 
-def _read(path: str, most_bytes: int = 1 << 20) -> bytes:
+def _read(path: str) -> bytes:
     """Return the beginning of a file of /proc, which is always quick."""
-    with open(path, "rb") as file:
-        return file.read(most_bytes)
+    pieces: list[bytes] = []
+    with open(path, "rb", buffering=0) as file:
+        while len(pieces) < MOST_PIECES and (piece := file.read(PIECE_BYTES)):
+            pieces.append(piece)
+    return b"".join(pieces)
 
 
 def _parent(pid: int) -> int:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 SLICE_S = 0.0002
 REST = 4
 HURRIED_S = 1.0
+PIECE_BYTES = 1 << 14  # of a file; the C library keeps for this thread what it got for the largest
 
 
 class OutOfTime(Exception):
@@ -67,7 +68,7 @@ def read_plain(path: str | bytes, most_bytes: int, pace: Pace, *, follow: bool =
         pieces, room = [], most_bytes
         while room:
             # All at once, while which Python goes on: putting pieces together would hold it up.
-            piece = os.read(fd, min(room, max(size_bytes, 1 << 16)))
+            piece = os.read(fd, min(room, max(size_bytes, PIECE_BYTES)))
             pace.step()
             if not piece:
                 break

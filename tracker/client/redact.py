@@ -41,34 +41,34 @@ _WORDS = (
     r"(?:token|secret|password|passwd|passphrase|passcode|pass|pwd|apikey|key|cred(?:ential)?|auth(?:orization)?"
     r"|bearer|signature|cookie|jwt)"
 )
-_NAME = rf"(?i){_WORDS}(?:s|_?(?:id|value|string|base64|b64|hex))?"
+_NAME = rf"(?ai){_WORDS}(?:s|_?(?:id|value|string|base64|b64|hex))?"
 _NAMED = (
     _NAME + r"(?P<mid>(?:[\"'\]]{0,3}[ \t]{0,20}(?:=>|:=|[=:])|[\"'],)[ \t]{0,20}(?:[bfru]{0,2}(?=[\"']))?"
     r"(?:[\"']?(?:bearer|basic|token)[ \t]+)?)"
     r"(?P<value>\"[^\"]*\"?|'[^']*'?|[^\s\"'&|;,)\]}]+)"
 )
 _OPTION = (
-    rf"(?i)(?<![^\s\"'(,=])--?[a-z0-9_.-]{{0,60}}?{_WORDS}s?(?P<mid>[ \t]+)(?P<value>\"[^\"]*\"?|'[^']*'?|[^\s-]\S*)"
+    rf"(?ai)(?<![^\s\"'(,=])--?[a-z0-9_.-]{{0,60}}?{_WORDS}s?(?P<mid>[ \t]+)(?P<value>\"[^\"]*\"?|'[^']*'?|[^\s-]\S*)"
 )
 _SPOKEN = (
-    r"(?i)(?:\b(?:password|passphrase|basic|bearer|token|sshpass[ \t]+-p)(?=\s)|\s-(?:u|-user)[ =]?[^\s:\"']{1,100}:)"
+    r"(?ai)(?:\b(?:password|passphrase|basic|bearer|token|sshpass[ \t]+-p)(?=\s)|\s-(?:u|-user)[ =]?[^\s:\"']{1,100}:)"
     r"(?P<mid>[ \t]*)(?P<value>[^\s\"']{4,})"
 )
 _WEIGHTY = (
-    r"(?i)passw|passphrase|passcode|pwd|secret|cred|bearer|cookie|jwt"
+    r"(?ai)passw|passphrase|passcode|pwd|secret|cred|bearer|cookie|jwt"
     r"|(?:api|access|private|auth|client|account|master|encryption|signing|ssh|deploy|license|wandb|hf|openai|aws|azure"
     r"|github|gitlab|slack|comet|neptune)[_.-]?(?:api[_.-]?)?(?:key|token|auth|pass)"
 )
 _STRONG = _WEIGHTY + r"|(?-i:^[A-Z][A-Z0-9]*_[A-Z0-9_]+\s*\Z)"
 _NAME_BEFORE = r"[A-Za-z0-9_.-]{0,60}\Z"
 _REFERENCE = r"[\"']?(?:\$|<|%\(|\{\{)|[\"']{0,2}\Z"
-_PLAIN = r"(?i)[\"']?(?:\d{1,6}(?:\.\d*)?|none|null|true|false|yes|no|on|off|auto|str|int|bool|bytes|any)?[\"',:]*\Z"
-_COUNTED = r"(?i)tokens[\"']?\s*\Z"
+_PLAIN = r"(?ai)[\"']?(?:\d{1,6}(?:\.\d*)?|none|null|true|false|yes|no|on|off|auto|str|int|bool|bytes|any)?[\"',:]*\Z"
+_COUNTED = r"(?ai)tokens[\"']?\s*\Z"
 _NUMBER = r"[\"']?[0-9][0-9_]*(?:\.[0-9]*)?(?:e[+-]?[0-9]{1,3}|[kmbt])?[\"',:]*\Z"
 _KEY_BEGINS = r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----"
 _KEY_ENDS = r"-----END [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----"
 
-_SECRET_VARIABLE = r"(?i)token|key|secret|pass|cred|auth|jwt|cookie|session|signature|private"
+_SECRET_VARIABLE = r"(?ai)token|key|secret|pass|cred|auth|jwt|cookie|session|signature|private"
 _TOLD_VARIABLE = (
     r"(?:SLURM_(?!SPANK_|JWT)|SLURMD_NODENAME\Z|CUDA_|ROCR_|HIP_|HSA_|ZE_|GPU_DEVICE_ORDINAL\Z|NVIDIA_|OMP_|KMP_|GOMP_|MKL_"
     r"|OPENBLAS_|NUMEXPR_|NCCL_|RCCL_|UCX_|FI_|GLOO_|OMPI_MCA_|I_MPI_|PYTHON|TORCH|PYTORCH_|XLA_|JAX_|TF_|CUBLAS_|CUDNN_|TRITON_"
@@ -135,7 +135,7 @@ def arguments(argv: Sequence[str]) -> list[str]:
     told: list[str] = []
     for at, argument in enumerate(argv):
         before = argv[at - 1] if at else ""
-        named = before.startswith("-") and "=" not in before and re.search(rf"(?i){_WORDS}s?\Z", before)
+        named = before.startswith("-") and "=" not in before and re.search(rf"(?ai){_WORDS}s?\Z", before)
         if named and not argument.startswith("-") and not _is_plain(before, argument):
             told.append(HIDDEN)
         else:
@@ -219,7 +219,7 @@ def _is_secret_in_code(found: re.Match[str], name: str, value: str) -> bool:
         return value[0] in "\"'" or not re.search(r"[(\[{.]", bare)
     if not mixed or not re.match(r"[\w+/=~!@#$%^&*-]{8,}\Z", bare):
         return False
-    return not re.search(r"(?i)keys?\Z", name) or _is_random(bare)
+    return not re.search(r"(?ai)keys?\Z", name) or _is_random(bare)
 
 
 def _hidden_run(found: re.Match[str]) -> str:

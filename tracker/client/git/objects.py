@@ -16,7 +16,7 @@ MOST_ALTERNATES = 8
 MOST_DELTAS = 400  # one upon the other; git itself makes chains of 50, or 250 when asked to
 _KINDS = {1: "commit", 2: "tree", 3: "blob", 4: "tag"}
 _OFS_DELTA, _REF_DELTA = 6, 7
-_PIECE_BYTES = 1 << 16
+_PIECE_BYTES = 1 << 14
 
 
 class Unreadable(Exception):
