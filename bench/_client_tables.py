@@ -204,7 +204,7 @@ def _process_bars(found: Measured) -> list[Row]:
     return [
         _at_most("import over bare Python, ms", median(of_each(starts, "over_bare_ms")), 30),
         _at_most("first init, ms", median(of_each(whole, "init_ms")), 20),
-        _at_most("import, init and first log, ms of a processor", median(of_each(whole, "ready_cpu_ms")), 30 + 20),
+        _at_most("import, init and first log, ms of a processor", median(of_each(whole, "ready_cpu_ms")), 20),
         _at_most("end over nothing, ms", end_over_nothing_ms(found.whole, OURS), 2000),
         _at_most("threads", max(of_each(whole, "threads")), 1),
         _at_most("helpers (processes)", max(of_each(whole, "helpers")), 0),

@@ -144,7 +144,7 @@ def whole(name: str, folder: str) -> Answer:
     logged_s, cpu_s = clock(), time.process_time() - cpu_began_s
     for step in range(1, POINTS_OF_A_SHORT_RUN):
         log({"loss": 0.5 + step}, step)
-        time.sleep(0.001)
+        time.sleep(0.01)
     helpers = list(_descendants(os.getpid()))
     answer: Answer = {
         "threads": _threads() - threads,
