@@ -12,11 +12,13 @@ from playwright.sync_api import Browser, Page, expect
 from tests.conftest import ROOT, wait_until
 from tests.e2e.conftest import Site
 
-TRAIN = """exec python -c '
-import time, tracker
+TRAIN = """rm -f seen-live.go
+exec python -c '
+import os, time, tracker
 for i in range(100):
     tracker.log({"loss": 1 / (i + 1)}, step=i)
-    time.sleep(0.06)
+    while i == 50 and not os.path.exists("seen-live.go"):
+        time.sleep(0.1)
 print("trained")
 '"""
 
@@ -54,11 +56,11 @@ def test_a_job_appears_moves_and_ends_without_a_reload(site: Site, page: Page) -
     def shown() -> int:
         return int(chart.get_attribute("data-count") or 0)
 
-    first = wait_until(shown)
-    wait_until(lambda: shown() > int(str(first)), what="the curve moves")
+    wait_until(lambda: shown() == 51, what="the curve is there")
+    site.as_root("touch", "/home/alice/seen-live.go")
+    wait_until(lambda: shown() == 100, what="the curve moves")
     site.await_state(job, "COMPLETED")
     expect(page.locator("main")).to_contain_text(re.compile("completed", re.IGNORECASE))
-    wait_until(lambda: shown() == 100)
     expect(page.locator("main")).to_contain_text("trained")
     assert page.evaluate("window.loadedOnce")
 
