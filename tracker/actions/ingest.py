@@ -143,9 +143,12 @@ def _in_order(intake: Intake) -> list[Answer]:
 
 
 def _part(intake: Intake, place: int) -> Answer:
-    """Take a part that is no lines, or say why not: the others are stored all the same."""
+    """Take a part by itself, or say why not: the others are stored all the same."""
+    lines = _lines_by_place(intake)
     try:
         with intake.session.begin_nested():
+            if place in lines:
+                return _lines(intake.session, [lines[place]])[0]
             return take_part(intake, *intake.delivery.parts[place])
     except TrackerError as problem:
         return _refusal(problem)
@@ -157,19 +160,12 @@ def _one_by_one(intakes: Sequence[Intake], _known: Sequence[KnownRun]) -> list[l
 
 
 def _whole(intake: Intake, place: int) -> Answer:
-    delivery = intake.delivery
     try:
-        with intake.session.begin_nested():
-            lines = _lines_by_place(intake)
-            if place in lines:
-                return _lines(intake.session, [lines[place]])[0]
-            return take_part(intake, *delivery.parts[place])
-    except TrackerError as problem:
-        return _refusal(problem)
+        return _part(intake, place)
     except Exception as problem:  # the outermost place of a part
         if is_outage(problem):
             raise
-        log.exception("a part of %s of %s cannot be stored", delivery.node, delivery.cluster)
+        log.exception("a part of %s of %s cannot be stored", intake.delivery.node, intake.delivery.cluster)
         return {"error": {"code": "internal", "detail": "The server could not store this; its log tells why."}}
 
 

@@ -45,8 +45,7 @@ class Watcher:
         self._settings = settings
         self._db = Database(settings.database_url)
         self._source = Counted(source or chosen(settings))
-        whose = settings.watch_users or ("all" if os.geteuid() == 0 else "self")
-        user = getpass.getuser() if whose == "self" else None
+        user = watched_user(settings)
         self._only_own = user is not None
         self._queue = QueueLook(self._db, self._source, user)
         self._accounting = AccountingLook(self._db, self._source, self._queue, user)
@@ -246,6 +245,12 @@ class Watcher:
         return False
 
 
+def watched_user(settings: Settings) -> str | None:
+    """Whose jobs alone are followed; None for those of all users."""
+    whose = settings.watch_users or ("all" if os.geteuid() == 0 else "self")
+    return getpass.getuser() if whose == "self" else None
+
+
 def _has_ended(watcher: str) -> bool:
     """Whether it was a process of this machine that is gone: nobody has to wait for its time to run out."""
     host, _, process = watcher.rpartition(":")
@@ -256,7 +261,7 @@ def _has_ended(watcher: str) -> bool:
     except ProcessLookupError:
         return True
     except PermissionError:
-        return False
+        pass  # it is somebody else's, and there
     return False
 
 

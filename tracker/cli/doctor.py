@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from tracker.actions.watch import watched_user
 from tracker.errors import TrackerError
 from tracker.settings import Settings
 from tracker.slurm.choice import chosen
@@ -36,8 +36,7 @@ def look_over(settings: Settings) -> Iterator[Finding]:
         return
     told = f"cluster {facts.name}, Slurm {facts.slurm_version}, {jobs} jobs, asked by {source.name}"
     yield Finding("slurm", True, told)
-    only_own = (settings.watch_users or ("all" if os.geteuid() == 0 else "self")) == "self"
-    for key in missing(facts, only_own=only_own):
+    for key in missing(facts, only_own=watched_user(settings) is not None):
         yield Finding(key, False, SENTENCES[key])
 
 

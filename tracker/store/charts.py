@@ -206,17 +206,18 @@ def _room(max_points: int, lines: int) -> int:
 
 def _line_chart(plan: _Plan) -> Chart:
     lines: list[Line] = []
+    first = plan.views[0]
+    curve = plan.curve(first, first.counts)
     for view in plan.views:
         counts, nodes, rank = view.counts, view.voice.nodes, view.voice.rank
         if plan.asked.attempts == "last" and counts:
             last, count = max(counts), sum(counts.values())
-            lines.append(Line(rank, last + 1, nodes[last], plan.curve(view, counts), count))
+            of_all = curve if view is first else plan.curve(view, counts)
+            lines.append(Line(rank, last + 1, nodes[last], of_all, count))
         else:
             lines += [Line(rank, one + 1, nodes[one], plan.curve(view, [one]), count) for one, count in counts.items()]
-    first = plan.views[0]
     left_out, hidden = plan.left_out + len(lines[:-MOST_LINES]), sum(view.all_hidden for view in plan.views)
-    curve, count = plan.curve(first, first.counts), sum(first.counts.values())
-    return Chart(curve, count, hidden, None, lines[-MOST_LINES:], left_out)
+    return Chart(curve, sum(first.counts.values()), hidden, None, lines[-MOST_LINES:], left_out)
 
 
 def _mean_chart(plan: _Plan) -> Chart:

@@ -121,7 +121,7 @@ class Index:
             self.add(run)
 
     def add(self, run: KnownRun) -> None:
-        """One more, older than all others of its job."""
+        """One more. Of a job's runs those that were added before go before it."""
         self.of_ids[run.id] = run
         self._of_jobs.setdefault((run.cluster, run.job_id), []).append(run)
 
@@ -148,8 +148,6 @@ TOUCH = (
         updated_at=case((_RUNS.updated_at < bindparam("stamped"), bindparam("now")), else_=_RUNS.updated_at),
     )
 )
-
-
 """Says of runs that lines of theirs came; `touched` are its parameters."""
 
 

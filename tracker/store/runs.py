@@ -356,11 +356,10 @@ def live_among(
     session: Session, cluster: str, job_ids: Iterable[int], tasks: Sequence[tuple[int, int]]
 ) -> list[LiveJob]:
     """The same of these jobs, and of arrays with any of these tasks (array id and task), of any age."""
-    arrays, numbers = {array for array, _ in tasks}, {number for _, number in tasks}
-    of_arrays = and_(Run.array_job_id.in_(arrays), Run.array_task_id.in_(numbers))
-    named = or_(Run.job_id.in_(set(job_ids)), of_arrays)
+    asked = {"jobs": {*job_ids}, "arrays": {one for one, _ in tasks}, "tasks": {one for _, one in tasks}}
+    named = or_(among(_RUNS.job_id, "jobs"), and_(_OF_ARRAYS, among(_RUNS.array_task_id, "tasks")))
     query = select(*_LIVE_JOB).where(Run.cluster == cluster, Run.state.in_(LIVE_STATES), named)
-    return [LiveJob(*row) for row in session.execute(query)]
+    return [LiveJob(*row) for row in session.execute(query, asked)]
 
 
 def due(session: Session, cluster: str, limit: int) -> list[str]:
