@@ -14,7 +14,7 @@ ONE_DOWN = dict(zip(levels.all_levels(), (levels.EMPTY, *levels.all_levels()), s
 MOVED = {
     "0005": {("logs", "offset_bytes")},
     "0007": {("segments", "*")},
-    "0013": {("segments", "points"), ("segments", "fine"), ("segments", "coarse"), ("batches", "content")},
+    "0012": {("segments", "points"), ("segments", "fine"), ("segments", "coarse"), ("batches", "content")},
 }
 """By level what the form below it keeps under the same name with another meaning; `*`: rows that it has more of."""
 

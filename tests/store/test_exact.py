@@ -80,7 +80,7 @@ def test_an_older_tracker_can_read_all_of_it_rounded(db: Database) -> None:
             series.append(session, writer, columns)
             if rounds:
                 compaction.compact(session, run.id, "w")
-    below = levels.all_levels()[levels.all_levels().index("0013") - 1]
+    below = levels.all_levels()[levels.all_levels().index("0012") - 1]
     levels.downgrade(db.url, below)
     with db.read() as session:
         rows = session.execute(select(Segment.points, Segment.fine, Segment.coarse)).all()

@@ -10,8 +10,8 @@ from alembic import op
 from tracker.store import batches
 from tracker.store.points import Points
 
-revision = "0013"
-down_revision = "0015"
+revision = "0012"
+down_revision = "0011"
 branch_labels = None
 depends_on = None
 
