@@ -77,7 +77,7 @@ def _listed(session: Session, ids: Sequence[str]) -> Select[Any]:
     return select(func.unnest(literal(ids, ARRAY(Text))))
 
 
-def among(session: Session, ids: Select[Any]) -> ColumnElement[bool]:
+def looked_up(session: Session, ids: Select[Any]) -> ColumnElement[bool]:
     """The condition that a run is one of these, which are looked up by their key."""
     if session.get_bind().dialect.name == "postgresql":
         return Run.id == func.any(func.array(ids.scalar_subquery()))  # of an array it thinks that it is short

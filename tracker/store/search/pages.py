@@ -65,7 +65,7 @@ class Search:
         return self._among(session, candidates.few(session, [way for way in self._ways if not way.scans]))
 
     def _among(self, session: Session, few: Select[Any] | None) -> ColumnElement[bool]:
-        return self.fits if few is None else and_(candidates.among(session, few), self.fits)
+        return self.fits if few is None else and_(candidates.looked_up(session, few), self.fits)
 
 
 def _sorted(sorting: Sorting, fits: ColumnElement[bool], place: Place | None) -> Select[Any]:
