@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from flask import Blueprint, Response, jsonify
 from flask.typing import ResponseReturnValue
+from prometheus_client.core import GaugeMetricFamily
 
 from tracker.states import STATES
 from tracker.store import clusters, runs
@@ -32,10 +35,18 @@ def metrics() -> ResponseReturnValue:
     with db().read() as session:
         counted = runs.counts_by_state(session, viewer())
         watched = clusters.all_of_them(session) if viewer().sees_all else []
-    lines = ["# HELP tracker_up The server answers.", "# TYPE tracker_up gauge", "tracker_up 1"]
-    lines += ["# HELP tracker_runs Runs by state.", "# TYPE tracker_runs gauge"]
-    lines += [f'tracker_runs{{state="{state}"}} {counted.get(state, 0)}' for state in STATES]
-    if viewer().sees_all:
-        lines += slurm_figures.text(watched)
-        lines.append(figures.text())
-    return Response("\n".join(lines) + "\n", content_type="text/plain; version=0.0.4; charset=utf-8")
+    told = [GaugeMetricFamily("tracker_up", "The server answers.", 1), _by_state(counted)]
+    if not viewer().sees_all:
+        return _answer(figures.text_of(told))
+    return _answer(figures.text_of([*told, *slurm_figures.figures(watched)]) + figures.text())
+
+
+def _answer(text: str) -> Response:
+    return Response(text, content_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _by_state(counted: Mapping[str, int]) -> GaugeMetricFamily:
+    found = GaugeMetricFamily("tracker_runs", "Runs by state.", labels=("state",))
+    for state in STATES:
+        found.add_metric((state,), counted.get(state, 0))
+    return found

@@ -44,9 +44,9 @@ def test_figures_count_the_runs_by_state(server: Server) -> None:
         samples.add_run(session)
         samples.add_run(session, user="bob")
     told = server.ask("/metrics", token=server.token()).text
-    assert 'tracker_runs{state="RUNNING"} 1\n' in told
-    assert "tracker_up 1\n" in told
-    assert 'tracker_runs{state="RUNNING"} 2\n' in server.ask("/metrics", token=server.token("root", "admin")).text
+    assert 'tracker_runs{state="RUNNING"} 1.0\n' in told
+    assert "tracker_up 1.0\n" in told
+    assert 'tracker_runs{state="RUNNING"} 2.0\n' in server.ask("/metrics", token=server.token("root", "admin")).text
 
 
 def test_what_watching_costs_slurm_is_told_to_administrators(server: Server) -> None:
@@ -56,8 +56,8 @@ def test_what_watching_costs_slurm_is_told_to_administrators(server: Server) -> 
         cluster.source, cluster.lacks = "commands", ["accounting"]
         cluster.questions = {"queue": {"asked": 7, "failed": 1, "last_hour": 6, "last_s": 0.25}}
     told = server.ask("/metrics", token=server.token("root", "admin")).text
-    assert 'tracker_slurm_questions_total{cluster="dev",source="commands",question="queue"} 7\n' in told
-    assert 'tracker_slurm_question_seconds{cluster="dev",source="commands",question="queue"} 0.25\n' in told
+    assert 'tracker_slurm_questions_total{cluster="dev",question="queue",source="commands"} 7.0\n' in told
+    assert 'tracker_slurm_question_seconds{cluster="dev",question="queue",source="commands"} 0.25\n' in told
     assert "tracker_slurm" not in server.ask("/metrics", token=server.token()).text
     page = " ".join(server.ask("/cluster", token=server.token()).text.split())
     assert "was asked 6 times in the last hour" in page
