@@ -26,7 +26,7 @@ from lab.slurm_daemons import release
 from tracker.slurm.asking import run_command
 from tracker.slurm.commands import Commands
 from tracker.slurm.rest import Rest
-from tracker.slurm.rest_door import Door, Json
+from tracker.slurm.slurmrestd import Json, Slurmrestd
 from tracker.slurm.source import Source
 
 RECORDINGS = CHECKOUT / "tests" / "slurm" / "recordings"
@@ -63,13 +63,13 @@ def record(cluster: Cluster, folder: Path) -> None:
     _write(folder / "commands.json", answers)
     facts = {"jobs": ids, "names": HOSTILE_NAMES, "began_at": int(began_at), "ended_at": int(time.time())}
     _write(folder / "facts.json", {**facts, "cluster": cluster.at.name, "nodes": cluster.nodes})
-    with _slurmrestd(cluster) as door:
-        _record_rest(door, known, began_at, folder)
+    with _slurmrestd(cluster) as slurmrestd:
+        _record_rest(slurmrestd, known, began_at, folder)
     cluster.say(f"  written: {folder}")
 
 
 @contextmanager
-def _slurmrestd(cluster: Cluster) -> Iterator[Door]:
+def _slurmrestd(cluster: Cluster) -> Iterator[Slurmrestd]:
     """A slurmrestd of alice's on a socket; it refuses to be root's."""
     alice = pwd.getpwnam("alice")
     folder = Path(tempfile.mkdtemp(prefix="slurmrestd-"))
@@ -84,18 +84,18 @@ def _slurmrestd(cluster: Cluster) -> Iterator[Door]:
     try:
         if not wait_until((folder / "socket").exists, within_s=20):
             raise LabError(f"slurmrestd does not start:\n{(cluster.at.log / 'slurmrestd.out').read_text()}")
-        yield Door(address, token_file="", user="", timeout_s=TIMEOUT_S)
+        yield Slurmrestd(address, token_file="", user="", timeout_s=TIMEOUT_S)
     finally:
         daemon.terminate()
         daemon.wait()
         shutil.rmtree(folder)
 
 
-def _record_rest(door: Door, known: set[int], began_at: float, folder: Path) -> None:
+def _record_rest(slurmrestd: Slurmrestd, known: set[int], began_at: float, folder: Path) -> None:
     answers: list[dict[str, Any]] = []
 
     def kept(path: str) -> Json:
-        answer = door.get(path)
+        answer = slurmrestd.get(path)
         answers.append({"path": path, "answer": _paths_of(answer) if "paths" in answer else answer})
         return answer
 

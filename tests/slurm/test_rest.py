@@ -1,4 +1,4 @@
-"""slurmrestd's door when nothing good comes out of it: the server here is of air, the real one is recorded."""
+"""slurmrestd when nothing good comes out of it: the server here is of air, the real one is recorded."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tracker.errors import SetupProblem, SlurmUnavailable
 from tracker.settings import Settings
 from tracker.slurm.choice import chosen
 from tracker.slurm.rest import Rest
-from tracker.slurm.rest_door import Door
+from tracker.slurm.slurmrestd import Slurmrestd
 
 UNLIKE = ("run_time_s", "scheduled_nodes")
 """Counted on between two questions, or told by newer versions only."""
@@ -58,8 +58,8 @@ def server(tmp_path: Path) -> Iterator[_Server]:
     one.server_close()
 
 
-def door_to(server: _Server, token_file: str = "") -> Door:
-    return Door(f"unix:{server.server_address!s}", token_file=token_file, user="alice", timeout_s=10)
+def slurmrestd_at(server: _Server, token_file: str = "") -> Slurmrestd:
+    return Slurmrestd(f"unix:{server.server_address!s}", token_file=token_file, user="alice", timeout_s=10)
 
 
 @pytest.mark.parametrize(
@@ -75,20 +75,20 @@ def door_to(server: _Server, token_file: str = "") -> Door:
 def test_a_bad_answer_is_told_in_one_sentence(server: _Server, status: int, body: bytes, sentence: str) -> None:
     server.answers["/openapi/v3"] = (status, body)
     with pytest.raises(SlurmUnavailable) as refused:
-        Rest(door_to(server).get).queue()
+        Rest(slurmrestd_at(server).get).queue()
     assert sentence in str(refused.value)
 
 
-def test_a_door_that_nobody_opens(tmp_path: Path) -> None:
-    door = Door(f"unix:{tmp_path}/nothing", token_file="", user="alice", timeout_s=10)
+def test_a_socket_that_nobody_listens_on(tmp_path: Path) -> None:
+    slurmrestd = Slurmrestd(f"unix:{tmp_path}/nothing", token_file="", user="alice", timeout_s=10)
     with pytest.raises(SlurmUnavailable, match="does not answer: "):
-        Rest(door.get).queue()
+        Rest(slurmrestd.get).queue()
 
 
 def test_a_version_that_we_do_not_know(server: _Server) -> None:
     server.answers["/openapi/v3"] = (200, b'{"paths": {"/slurm/v0.0.99/jobs/": {"get": {}}}}')
     with pytest.raises(SlurmUnavailable, match=r"v0\.0\.36 to v0\.0\.45\), but v0\.0\.99"):
-        Rest(door_to(server).get).queue()
+        Rest(slurmrestd_at(server).get).queue()
 
 
 def test_the_newest_version_that_both_know_is_asked_with_a_token_that_may_be_renewed(
@@ -99,7 +99,7 @@ def test_the_newest_version_that_both_know_is_asked_with_a_token_that_may_be_ren
     server.answers["/slurm/v0.0.45/jobs/"] = (200, b'{"jobs": []}')
     token = tmp_path / "token"
     token.write_text("SLURM_JWT=first\n")
-    rest = Rest(door_to(server, str(token)).get)
+    rest = Rest(slurmrestd_at(server, str(token)).get)
     assert rest.queue() == []
     token.write_text("second")
     rest.queue()
@@ -126,28 +126,28 @@ def test_jobs_that_cannot_be_read_fail_the_look_and_are_not_gone(server: _Server
     offering(server, 40, "/slurm/*/jobs/")
     server.answers["/slurm/v0.0.40/jobs/"] = (200, json.dumps(jobs).encode())
     with pytest.raises(SlurmUnavailable):
-        Rest(door_to(server).get).queue()
+        Rest(slurmrestd_at(server).get).queue()
 
 
 def test_a_node_without_a_state_is_a_bad_answer(server: _Server) -> None:
     offering(server, 40, "/slurm/*/nodes/")
     server.answers["/slurm/v0.0.40/nodes/"] = (200, b'{"nodes": [{"name": "n1"}]}')
     with pytest.raises(SlurmUnavailable, match="cannot be understood"):
-        Rest(door_to(server).get).nodes()
+        Rest(slurmrestd_at(server).get).nodes()
 
 
 def test_accounting_that_does_not_answer_is_not_called_missing(server: _Server) -> None:
     offering(server, 40, "/slurm/*/ping/", "/slurmdb/*/clusters/")
     server.answers["/slurm/v0.0.40/ping/"] = (200, b'{"meta": {"slurm": {"cluster": "dev"}}}')
     server.answers["/slurmdb/v0.0.40/clusters/"] = (500, b"{}")
-    assert Rest(door_to(server).get).facts().has_accounting is None
+    assert Rest(slurmrestd_at(server).get).facts().has_accounting is None
     server.answers["/slurm/v0.0.40/ping/"] = (200, b'{"meta": {}}')  # 22.05 does not name its cluster there
     with pytest.raises(SlurmUnavailable, match="status 500"):
-        Rest(door_to(server).get).facts()
+        Rest(slurmrestd_at(server).get).facts()
 
 
 def test_slurmrestd_that_is_upgraded_is_asked_anew(server: _Server) -> None:
-    rest = Rest(door_to(server).get)
+    rest = Rest(slurmrestd_at(server).get)
     for version in (40, 42):
         offering(server, version, "/slurm/*/jobs/")
         server.answers = {path: told for path, told in server.answers.items() if path == "/openapi/v3"}

@@ -9,7 +9,7 @@ from tracker.errors import SetupProblem
 from tracker.settings import Settings
 from tracker.slurm.commands import Commands
 from tracker.slurm.rest import Rest
-from tracker.slurm.rest_door import Door
+from tracker.slurm.slurmrestd import Slurmrestd
 from tracker.slurm.source import Source
 
 
@@ -25,7 +25,7 @@ def _rest(settings: Settings) -> Source:
     if not settings.slurmrestd.startswith(("unix:/", "http://", "https://")):
         raise SetupProblem("Set `slurmrestd` to where it listens, `unix:/path` or `http://host:port`.")
     user = settings.slurmrestd_user or getpass.getuser()
-    door = Door(
+    slurmrestd = Slurmrestd(
         settings.slurmrestd, token_file=settings.slurmrestd_token_file, user=user, timeout_s=settings.slurm_timeout_s
     )
-    return Rest(door.get)
+    return Rest(slurmrestd.get)

@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 
 from tracker.errors import SlurmUnavailable
 from tracker.slurm.records import ClusterFacts, Node, QueuedJob, Record
-from tracker.slurm.rest_door import Api, Get, Json
 from tracker.slurm.rest_jobs import parse_jobs, parse_nodes
 from tracker.slurm.rest_records import parse_records
+from tracker.slurm.slurmrestd import Api, Get, Json
 
 Found = TypeVar("Found")
 

@@ -1,4 +1,4 @@
-"""slurmrestd as a door: where it listens, which version of its API it speaks, and one question after the other."""
+"""slurmrestd: where it listens, which version of its API it speaks, and one question after the other."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
-class Door:
+class Slurmrestd:
     """Asks the slurmrestd at `unix:/path` or `http://host:port`.
 
     A token is that of `scontrol token`; it is read anew for each question, so that it may be renewed in its file.
