@@ -55,7 +55,14 @@ class JobFolder(NamedTuple):
 def parse_hook_event(raw: bytes) -> dict[str, str]:
     """Read a hook's event file: the value of each variable, `HOOK` among them. Bytes that are no UTF-8 are replaced."""
     records = raw.decode("utf-8", "replace").split("\0")
-    return {key: value for key, mark, value in (record.partition("=") for record in records) if mark}
+    found = {key: value for key, mark, value in (record.partition("=") for record in records) if mark}
+    found.pop("END", None)
+    return found
+
+
+def is_whole_hook_event(raw: bytes) -> bool:
+    """Whether a hook has written all of its event."""
+    return raw.endswith(b"\0END=1\0")
 
 
 def encode_request(manifest: dict[str, Any], blobs: Iterable[bytes]) -> bytes:

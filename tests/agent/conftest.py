@@ -49,7 +49,7 @@ class Node:
         os.chown(file, uid, uid)
 
     def event(self, name: str, time_s: float = 1e9, **variables: object) -> None:
-        said = {"HOOK": name.partition(".")[0], **variables}
+        said = {"HOOK": name.partition(".")[0], **variables, "END": 1}
         file = self.spool / "events" / f"{name}.event"
         file.write_bytes(b"".join(f"{key}={value}".encode() + b"\0" for key, value in said.items()))
         os.utime(file, (time_s, time_s))

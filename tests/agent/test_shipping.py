@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import signal
 import subprocess
 import sys
@@ -34,6 +35,21 @@ def test_events_arrive_oldest_first_however_many(node: Node, server: FaultyServe
         node.event(f"prolog.{number}.1", time_s=2e9 - number)
     node.ship()
     assert [name for name, _ in server.hooks] == [f"prolog.{number}.1" for number in reversed(range(500))]
+
+
+def test_an_event_is_sent_when_its_hook_has_written_all_of_it(node: Node, server: FaultyServer) -> None:
+    node.event("prolog.12.1", SLURM_JOB_ID=12)
+    written, forgotten = (node.spool / "events" / f"{name}.event" for name in ("epilog.12.2", "prolog.11.1"))
+    written.write_bytes(b"HOOK=epilog\0SLURM_JOB_ID=12\0")
+    forgotten.write_bytes(b"")
+    os.utime(forgotten, (1e9, 1e9))
+    node.ship()
+    assert [name for name, _ in server.hooks] == ["prolog.12.1"]
+    assert [path.name for path in (node.spool / "events").iterdir()] == [written.name]
+    with written.open("ab") as file:
+        file.write(b"END=1\0")
+    node.ship()
+    assert [name for name, _ in server.hooks] == ["prolog.12.1", "epilog.12.2"]
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def spool(tmp_path: Path) -> Path:
         (folder / "w1.jsonl").write_text("".join(f'{{"metrics":{{"loss":1}},"step":{step}}}\n' for step in range(50)))
     events = tmp_path / "spool" / "events"
     events.mkdir(mode=0o700)
-    said = b"HOOK=prolog\0SLURM_JOB_ID=12\0SLURM_CLUSTER_NAME=dev\0SLURMD_NODENAME=n1\0SLURM_JOB_USER=alice\0"
+    said = b"HOOK=prolog\0SLURM_JOB_ID=12\0SLURM_CLUSTER_NAME=dev\0SLURMD_NODENAME=n1\0SLURM_JOB_USER=alice\0END=1\0"
     (events / "prolog.12.1.event").write_bytes(said)
     return tmp_path / "spool"
 

@@ -9,6 +9,8 @@ import time
 from contextlib import suppress
 from typing import Iterator, NamedTuple
 
+from tracker.events import is_whole_hook_event
+
 _MOST_EVENT_BYTES = 1024 * 1024
 _MOST_BYTES = 2 * 1024 * 1024
 _MOST_LISTED = 10_000
@@ -44,11 +46,23 @@ class HookEvents:
             except OSError:
                 del self._listed[name]
                 continue
+            if not is_whole_hook_event(content):
+                self._leave(name)
+                continue
             room -= len(content)
             if found and room < 0:
                 break
             found.append(HookEvent(name, self._listed[name], content))
         return found
+
+    def _leave(self, name: str) -> None:
+        """Leave an event that its hook is still writing; of a hook that was killed, forget it after a while."""
+        if time.time() - self._listed.pop(name) > _FORGOTTEN_AFTER_S:
+            self._unlink(name)
+
+    def _unlink(self, name: str) -> None:
+        with suppress(OSError):  # another agent was quicker; where it is impossible, it is sent again
+            os.unlink(self._file(name))
 
     def is_waiting(self) -> bool:
         """Say whether there are more, as of the last time that they were listed."""
@@ -57,8 +71,7 @@ class HookEvents:
     def remove(self, name: str) -> None:
         """Remove an event that the server has."""
         self._listed.pop(name, None)
-        with suppress(OSError):  # another agent was quicker; where it is impossible, it is sent again
-            os.unlink(self._file(name))
+        self._unlink(name)
 
     def reject(self, name: str) -> None:
         """Put an event that the server cannot use aside, into `events/rejected`."""
@@ -86,6 +99,3 @@ class HookEvents:
                     continue
                 if entry.name.endswith(_ENDING):
                     yield status.st_mtime, entry.name[: -len(_ENDING)]
-                elif entry.name.endswith(".tmp") and time.time() - status.st_mtime > _FORGOTTEN_AFTER_S:
-                    with suppress(OSError):  # another agent was quicker
-                        os.unlink(entry.path)  # of a hook that was killed or met a full disk
