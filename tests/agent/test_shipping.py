@@ -41,6 +41,7 @@ def test_an_event_is_sent_when_its_hook_has_written_all_of_it(node: Node, server
     node.event("prolog.12.1", SLURM_JOB_ID=12)
     written, forgotten = (node.spool / "events" / f"{name}.event" for name in ("epilog.12.2", "prolog.11.1"))
     written.write_bytes(b"HOOK=epilog\0SLURM_JOB_ID=12\0")
+    os.utime(written, (time.time() + 600,) * 2)
     forgotten.write_bytes(b"")
     os.utime(forgotten, (1e9, 1e9))
     node.ship()
@@ -50,6 +51,19 @@ def test_an_event_is_sent_when_its_hook_has_written_all_of_it(node: Node, server
         file.write(b"END=1\0")
     node.ship()
     assert [name for name, _ in server.hooks] == ["prolog.12.1", "epilog.12.2"]
+
+
+def test_an_event_of_an_older_hook_is_sent_though_it_does_not_say_that_it_is_whole(
+    node: Node, server: FaultyServer
+) -> None:
+    older, cut = (node.spool / "events" / f"{name}.event" for name in ("epilog.12.2", "prolog.13.1"))
+    older.write_bytes(b"HOOK=epilog\0SLURM_JOB_ID=12\0")
+    cut.write_bytes(b"HOOK=prolog\0SLURM_JO")
+    for file in (older, cut):
+        os.utime(file, (time.time() - 60,) * 2)
+    node.ship()
+    assert [name for name, _ in server.hooks] == ["epilog.12.2"]
+    assert [path.name for path in (node.spool / "events").iterdir()] == [cut.name]
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ _MOST_EVENT_BYTES = 1024 * 1024
 _MOST_BYTES = 2 * 1024 * 1024
 _MOST_LISTED = 10_000
 _FORGOTTEN_AFTER_S = 3600
+_SETTLED_AFTER_S = 5.0
 _ENDING = ".event"
 
 
@@ -46,7 +47,7 @@ class HookEvents:
             except OSError:
                 del self._listed[name]
                 continue
-            if not is_whole_hook_event(content):
+            if not self._is_whole(name, content):
                 self._leave(name)
                 continue
             room -= len(content)
@@ -54,6 +55,11 @@ class HookEvents:
                 break
             found.append(HookEvent(name, self._listed[name], content))
         return found
+
+    def _is_whole(self, name: str, content: bytes) -> bool:
+        """Say whether nothing will be added: hooks of before 2026-11 gave a file its name when it was whole."""
+        is_settled = time.time() - self._listed[name] > _SETTLED_AFTER_S and content.endswith(b"\0")
+        return is_settled or is_whole_hook_event(content)
 
     def _leave(self, name: str) -> None:
         """Leave an event that its hook is still writing; of a hook that was killed, forget it after a while."""
