@@ -100,6 +100,21 @@ def write_section(document: Path, name: str, text: str) -> None:
     draft.rename(document)
 
 
+def tell(name: str, tables: Sequence[Table], load_before: float, file: Path | None, document: Path | None) -> None:
+    """Print a part's tables, append its figures to a file as a line, and write it into its section of a document."""
+    facts = {**machine(), "load_before": load_before, "load_after": load()}
+    said = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in facts.items())
+    text = "\n\n".join([*(table.markdown() for table in tables), f"Measured: {said}."])
+    print(f"{text}\n", flush=True)
+    if file:
+        with file.open("a") as lines:
+            one = {"benchmark": name, "machine": facts, "tables": [asdict(table) for table in tables]}
+            lines.write(json.dumps(one) + "\n")
+    if document:
+        write_section(document, f"bench {name}", text)
+        progress(f"written into {document.name}")
+
+
 def play(name: str, about: str, measure: Callable[[], list[Table]]) -> int:
     """Run a benchmark as a command, which prints its tables. Returns the exit code."""
     parser = argparse.ArgumentParser(prog=f"./run bench {name}", description=about)

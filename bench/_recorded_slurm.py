@@ -22,18 +22,16 @@ class RecordedSlurm:
     Each time it goes on their priorities grow and `changing` of them wait for another reason.
     """
 
-    def __init__(self, jobs: int, changing: int = 0, *, by_itself: bool = False) -> None:
+    def __init__(self, jobs: int, changing: int = 0) -> None:
         answers = json.loads(RECORDING.read_text())
         self._told: dict[str, str] = {one["command"]: one["answer"] for one in answers if one["command"] != "sacct"}
         waiting = [row for row in rows(self._told["squeue"], _SEPARATOR, FIELDS) if row["State"] == "PENDING"]
         self._shapes = [row for row in waiting if "-" not in row["ArrayTaskID"]]
-        self._jobs, self._changing, self._by_itself, self._times = jobs, changing, by_itself, 0
+        self._jobs, self._changing, self._times = jobs, changing, 0
         self.go_on()
 
     def __call__(self, arguments: Sequence[str]) -> str:
         """What the command prints."""
-        if arguments[0] == "squeue" and self._by_itself:
-            self.go_on()
         token = _TOKEN.search(" ".join(arguments))
         answer = self._told.get(arguments[0], "")
         return answer.replace(_SEPARATOR, token[0]) if token else answer

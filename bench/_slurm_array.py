@@ -1,53 +1,30 @@
-"""What the hooks cost: each for itself beside a shell that does nothing, and all of them in jobs per second."""
+"""What the hooks cost an array of short jobs, in jobs a second: with none, with empty ones, with ours."""
 
 from __future__ import annotations
 
 import random
 import re
 import shutil
-import sys
-import tempfile
 import time
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from bench import _processes
-from bench._figures import Row, Table, median, p99, play, progress, ratio
+from bench._asked import Asked
+from bench._figures import Row, Table, median, progress, ratio
 from lab.cluster import Cluster
 from lab.place import LabError
 from tracker.cli import hook_files
 
-CALLS = 200
-SHELL = "/bin/sh -c :"
 ROUNDS = 5
-TASKS = 120
-BAR_MS = 10.0
+TASKS = 300
+BAR = 0.95
 NO_HOOKS = "no hooks"
+ALLOC = "no hooks, `PrologFlags=Alloc`"
 EMPTY_HOOKS = "empty hooks"
+OUR_HOOKS = "our hooks"
 EVERYTHING = "our hooks, agents and server"
-
-# What slurmd gives a Prolog, and nothing else. The user is root, as the benchmark starts all programs alike.
-HOOK_ENV = {
-    "SLURM_CLUSTER_NAME": "bench",
-    "SLURM_JOB_RESTART_COUNT": "0",
-    "SLURM_JOB_USER": "root",
-    "SLURM_JOB_UID": "0",
-    "SLURM_JOB_GID": "0",
-    "SLURM_JOB_ACCOUNT": "physics",
-    "SLURM_JOB_PARTITION": "gpu",
-    "SLURMD_NODENAME": "n1",
-    "SLURM_NODELIST": "n[1-2]",
-    "SLURM_JOB_NUM_NODES": "2",
-    "SLURM_JOB_CPUS_PER_NODE": "1(x2)",
-    "SLURM_JOB_NTASKS": "2",
-    "SLURM_JOB_GPUS": "0,1",
-    "SLURM_JOB_WORK_DIR": "/home/alice/experiments/mnist",
-    "SLURM_JOB_STDOUT": "/home/alice/experiments/mnist/slurm-4711.out",
-    "SLURM_CONF": "/etc/slurm/slurm.conf",
-}
-
 
 _LOGGED = re.compile(
     r"\[(?P<time>\S+)\] (?:sched|_job_complete|sched/backfill: _start_job): "
@@ -62,67 +39,29 @@ class ArrayTimes(NamedTuple):
     task_ms: float
 
 
-def measure() -> list[Table]:
-    """Both tables, on a fresh cluster that is gone afterwards."""
-    cluster = Cluster("bench", nodes=2, gpus=2, say=progress)
-    cluster.remove()
-    try:
-        cluster.up()
-        return [_hooks_alone(cluster.at.root), _jobs_per_second(cluster)]
-    finally:
-        cluster.remove()
-
-
-def _hooks_alone(place: Path) -> Table:
-    """Call the hooks of one job after another, in Slurm's order, each time beside the empty shell."""
-    progress(f"  {CALLS} jobs' hooks")
-    costs: dict[str, list[_processes.Cost]] = {SHELL: [], **{option: [] for option in hook_files.HOOKS}}
-    with tempfile.TemporaryDirectory(prefix="hooks-", dir=place) as name:
-        hooks, spool = Path(name) / "hooks", Path(name) / "spool"
-        hook_files.install(hooks, str(spool))
-        for job_id in range(1, CALLS + 1):
-            env = {**HOOK_ENV, "SLURM_JOB_ID": str(job_id), "SLURM_JOBID": str(job_id)}
-            costs[SHELL].append(_processes.run(["/bin/sh", "-c", ":"], env))
-            for option in ("Prolog", "TaskProlog", "Epilog"):
-                costs[option].append(_processes.run([str(hooks / hook_files.HOOKS[option])], env))
-        left = len(list((spool / "events").glob("*.event")))
-    if left != 2 * CALLS:
-        raise LabError(f"{CALLS} jobs left {left} events, not {2 * CALLS}: the hooks did not do their work")
-    return Table(f"One call, {CALLS} jobs", [_hook_row(name, costs[name], costs[SHELL]) for name in costs])
-
-
-def _hook_row(name: str, costs: list[_processes.Cost], shell: list[_processes.Cost]) -> Row:
-    wall_ms = [cost.wall_ms for cost in costs]
-    return {
-        "": f"`{SHELL}`" if name == SHELL else name,
-        "wall median ms": median(wall_ms),
-        "wall p99 ms": p99(wall_ms),
-        "CPU median ms": median([cost.cpu_ms for cost in costs]),
-        "wall ÷ shell": ratio(wall_ms, [cost.wall_ms for cost in shell]),
-        "bar ms": None if name == SHELL else BAR_MS,
-    }
-
-
-def _jobs_per_second(cluster: Cluster) -> Table:
+def measure(asked: Asked) -> list[Table]:
     """Run the same array with hooks and without, in turns."""
+    cluster = asked.cluster()
+    rounds, tasks = (1, 60) if asked.quick else (ROUNDS, TASKS)
     ours = (cluster.at.etc / "hooks.conf").read_text()
-    hooks = {NO_HOOKS: "# none\n", EMPTY_HOOKS: _empty_hooks(cluster), "our hooks": ours, EVERYTHING: ours}
-    found: dict[str, list[ArrayTimes]] = {name: [] for name in hooks}
-    _server_and_agents(cluster, run=False)
-    for number in range(ROUNDS):
-        progress(f"  round {number + 1} of {ROUNDS}: {len(hooks)} arrays of {TASKS} tasks")
+    found: dict[str, list[ArrayTimes]] = {NO_HOOKS: [], ALLOC: [], EMPTY_HOOKS: [], OUR_HOOKS: [], EVERYTHING: []}
+    hooks = dict.fromkeys(found, ours)
+    hooks |= {NO_HOOKS: "# none\n", ALLOC: "PrologFlags=Alloc\n", EMPTY_HOOKS: _empty_hooks(cluster)}
+    server_and_agents(cluster, run=False)
+    for number in range(rounds):
+        progress(f"  round {number + 1} of {rounds}: {len(hooks)} arrays of {tasks} tasks")
         for name in random.sample(list(hooks), len(hooks)):
             _set_hooks(cluster, hooks[name])
-            if name == EVERYTHING:
-                _server_and_agents(cluster, run=True)
-                found[name].append(_array(cluster))
-                _server_and_agents(cluster, run=False)
-            else:
-                found[name].append(_array(cluster))
-                _check_events(cluster, 2 * TASKS if hooks[name] == ours else 0)
-            _empty_spools(cluster)
+            server_and_agents(cluster, run=name == EVERYTHING)
+            found[name].append(_array(cluster, tasks))
+            if name != EVERYTHING:
+                _check_events(cluster, 2 * tasks if hooks[name] == ours else 0)
+            server_and_agents(cluster, run=False)
+            empty_spools(cluster)
+    _set_hooks(cluster, ours)
+    server_and_agents(cluster, run=True)
     rows = [_array_row(name, times, found) for name, times in found.items()]
-    return Table(f"{ROUNDS} arrays of {TASKS} tasks that run `true`, on 2 nodes with 8 CPUs each", rows)
+    return [Table(f"{rounds} arrays of {tasks} tasks that run `true`, on 2 nodes with 8 CPUs each", rows)]
 
 
 def _array_row(name: str, times: list[ArrayTimes], all_times: dict[str, list[ArrayTimes]]) -> Row:
@@ -130,6 +69,7 @@ def _array_row(name: str, times: list[ArrayTimes], all_times: dict[str, list[Arr
     row: Row = {"": name, "median jobs/s": median(rates), "min jobs/s": min(rates), "max jobs/s": max(rates)}
     for beside in (NO_HOOKS, EMPTY_HOOKS):
         row[f"rate ÷ {beside}"] = ratio(rates, [one.jobs_per_s for one in all_times[beside]])
+    row["bar"] = BAR if name == OUR_HOOKS else None
     row["a task, median ms"] = median(tasks_ms)
     for beside in (NO_HOOKS, EMPTY_HOOKS):
         row[f"task ÷ {beside}"] = ratio(tasks_ms, [one.task_ms for one in all_times[beside]])
@@ -153,17 +93,17 @@ def _set_hooks(cluster: Cluster, text: str) -> None:
         raise LabError(f"scontrol reconfigure failed: {answer.stderr.strip()}")
 
 
-def _array(cluster: Cluster) -> ArrayTimes:
+def _array(cluster: Cluster, tasks: int) -> ArrayTimes:
     """Run an array until its last Epilog is done."""
-    words = [f"--array=1-{TASKS}", "--ntasks=1", "--output=/dev/null"]
+    words = [f"--array=1-{tasks}", "--ntasks=1", "--output=/dev/null"]
     job = cluster.sbatch("alice", *words, script="#!/bin/sh\ntrue\n")
     _wait(lambda: not cluster.run_as("root", ["squeue", "-h", "-j", str(job)]).stdout.strip(), f"array {job} ends")
     began, done = _task_times(cluster.at.log / "slurmctld.log", job)
-    if not len(began) == len(done) == TASKS:
-        raise LabError(f"slurmctld's log has {len(began)} starts and {len(done)} ends of the {TASKS} tasks of {job}")
+    if not len(began) == len(done) == tasks:
+        raise LabError(f"slurmctld's log has {len(began)} starts and {len(done)} ends of the {tasks} tasks of {job}")
     took_s = (max(done.values()) - min(began.values())).total_seconds()
     tasks_ms = [(done[task] - began[task]).total_seconds() * 1000 for task in began]
-    return ArrayTimes(TASKS / took_s, median(tasks_ms))
+    return ArrayTimes(tasks / took_s, median(tasks_ms))
 
 
 def _task_times(log: Path, job: int) -> tuple[dict[str, datetime], dict[str, datetime]]:
@@ -187,7 +127,8 @@ def _check_events(cluster: Cluster, wanted: int) -> None:
         raise LabError(f"an array left {left} events, not {wanted}: the hooks were not those to be measured")
 
 
-def _empty_spools(cluster: Cluster) -> None:
+def empty_spools(cluster: Cluster) -> None:
+    """Forget what hooks left."""
     for node in cluster.nodes:
         for file in (cluster.at.spool(node) / "events").glob("*"):
             file.unlink()
@@ -195,7 +136,8 @@ def _empty_spools(cluster: Cluster) -> None:
             shutil.rmtree(folder)
 
 
-def _server_and_agents(cluster: Cluster, *, run: bool) -> None:
+def server_and_agents(cluster: Cluster, *, run: bool) -> None:
+    """Start or stop what is beside Slurm."""
     if run:
         cluster.start_server()
     for node in cluster.nodes:
@@ -210,7 +152,3 @@ def _wait(reached: Callable[[], bool], what: str, within_s: float = 60) -> None:
         if time.monotonic() > deadline_s:
             raise LabError(f"waited {within_s:g} s in vain until {what}")
         time.sleep(0.2)
-
-
-if __name__ == "__main__":
-    sys.exit(play("hooks", __doc__ or "", measure))

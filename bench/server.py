@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import lab.setup
-from bench._figures import Table, load, machine, progress, write_section
+from bench._figures import Table, load, progress, tell
 from lab.place import CHECKOUT, LabError
 
 DOCUMENT = CHECKOUT / "docs" / "benchmarks.md"
@@ -87,17 +86,7 @@ def _measure(name: str, asked: Asked, file: Path | None, into_document: bool) ->
     progress(f"{name}:")
     before = load()
     tables: list[Table] = importlib.import_module(parts()[name]).measure(asked)
-    facts = {**machine(), "load_before": before, "load_after": load()}
-    told = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in facts.items())
-    text = "\n\n".join([*(table.markdown() for table in tables), f"Measured: {told}."])
-    print(f"{text}\n", flush=True)
-    if file:
-        with file.open("a") as lines:
-            one = {"benchmark": f"server {name}", "machine": facts, "tables": [asdict(table) for table in tables]}
-            lines.write(json.dumps(one) + "\n")
-    if into_document:
-        write_section(DOCUMENT, f"bench server {name}", text)
-        progress(f"written into {DOCUMENT.name}")
+    tell(f"server {name}", tables, before, file, DOCUMENT if into_document else None)
 
 
 if __name__ == "__main__":
