@@ -21,6 +21,7 @@ SLURM = (
     "slurm-client",
     "slurm-wlm-basic-plugins",
     "slurm-wlm-mysql-plugin",
+    "slurm-wlm-jwt-plugin",
     "slurmrestd",
     "munge",
     "mariadb-server",

@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-import pwd
 import re
-import shutil
-import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from lab import slurmrestd
 from lab.cluster import Cluster
-from lab.daemon import wait_until
 from lab.known_jobs import HOSTILE_NAMES, KnownJobs
 from lab.place import CHECKOUT, LabError
-from lab.slurm_daemons import release
 from tracker.slurm.asking import run_command
 from tracker.slurm.commands import Commands
 from tracker.slurm.rest import Rest
@@ -63,39 +57,17 @@ def record(cluster: Cluster, folder: Path) -> None:
     _write(folder / "commands.json", answers)
     facts = {"jobs": ids, "names": HOSTILE_NAMES, "began_at": int(began_at), "ended_at": int(time.time())}
     _write(folder / "facts.json", {**facts, "cluster": cluster.at.name, "nodes": cluster.nodes})
-    with _slurmrestd(cluster) as slurmrestd:
-        _record_rest(slurmrestd, known, began_at, folder)
+    with slurmrestd.on_socket(cluster) as address:
+        asked = Slurmrestd(address, token_file="", user="", timeout_s=TIMEOUT_S)
+        _record_rest(asked, known, began_at, folder)
     cluster.say(f"  written: {folder}")
 
 
-@contextmanager
-def _slurmrestd(cluster: Cluster) -> Iterator[Slurmrestd]:
-    """A slurmrestd of alice's on a socket; it refuses to be root's."""
-    alice = pwd.getpwnam("alice")
-    folder = Path(tempfile.mkdtemp(prefix="slurmrestd-"))
-    os.chown(folder, alice.pw_uid, alice.pw_gid)
-    address = f"unix:{folder}/socket"
-    program = [str(release(cluster.at).sbin / "slurmrestd"), "-a", "rest_auth/local", address]
-    with (cluster.at.log / "slurmrestd.out").open("wb") as log:
-        daemon = subprocess.Popen(
-            program, env=cluster.env(), user=alice.pw_uid, group=alice.pw_gid, extra_groups=[],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder,
-        )  # fmt: skip
-    try:
-        if not wait_until((folder / "socket").exists, within_s=20):
-            raise LabError(f"slurmrestd does not start:\n{(cluster.at.log / 'slurmrestd.out').read_text()}")
-        yield Slurmrestd(address, token_file="", user="", timeout_s=TIMEOUT_S)
-    finally:
-        daemon.terminate()
-        daemon.wait()
-        shutil.rmtree(folder)
-
-
-def _record_rest(slurmrestd: Slurmrestd, known: set[int], began_at: float, folder: Path) -> None:
+def _record_rest(asked: Slurmrestd, known: set[int], began_at: float, folder: Path) -> None:
     answers: list[dict[str, Any]] = []
 
     def kept(path: str) -> Json:
-        answer = slurmrestd.get(path)
+        answer = asked.get(path)
         answers.append({"path": path, "answer": _paths_of(answer) if "paths" in answer else answer})
         return answer
 

@@ -20,6 +20,7 @@ SUITES = {"24.11": "trixie", "26.05": "forky"}
 VERSIONS = ("22.05", *SUITES)
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 PACKAGES = tuple(name for name in debian.SLURM if name.startswith("slurm"))
+_WANTED = " ".join(PACKAGES)
 _LIBRARIES = "usr/lib/x86_64-linux-gnu"
 _LOADER = f"{_LIBRARIES}/ld-linux-x86-64.so.2"
 
@@ -58,7 +59,12 @@ class Release:
     @property
     def is_there(self) -> bool:
         """Whether it is installed, whole."""
-        return self.version not in SUITES or (self.root / ".unpacked").exists()
+        return self.version not in SUITES or (self._unpacked.exists() and self._unpacked.read_text() == _WANTED)
+
+    @property
+    def _unpacked(self) -> Path:
+        """Tells what was unpacked."""
+        return self.root / ".unpacked"
 
     def install(self) -> None:
         """Unpack it unless it is there. Raises LabError when the packages cannot be had."""
@@ -72,7 +78,7 @@ class Release:
         self._unpack()
         self._link()
         self._point_at_own_libraries()
-        (self.root / ".unpacked").touch()
+        self._unpacked.write_text(_WANTED)
 
     def _unpack(self) -> None:
         own = self.root / ".apt"

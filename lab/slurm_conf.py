@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import socket
 import stat
 from pathlib import Path
@@ -34,6 +35,8 @@ SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
 AuthInfo=socket={munge_socket},cred_expire=10
+AuthAltTypes=auth/jwt
+AuthAltParameters=jwt_key={root}/munge/jwt.key
 SlurmctldPort={ports[slurmctld]}
 SlurmctldPidFile={root}/run/slurmctld.pid
 SlurmctldLogFile={root}/log/slurmctld.log
@@ -76,6 +79,8 @@ NODE = "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=
 SLURMDBD_CONF = """\
 {plugins}AuthType=auth/munge
 AuthInfo=socket={munge_socket}
+AuthAltTypes=auth/jwt
+AuthAltParameters=jwt_key={root}/munge/jwt.key
 DbdHost={host}
 DbdAddr=127.0.0.1
 DbdPort={ports[slurmdbd]}
@@ -133,6 +138,8 @@ def write(at: Place, memory: Memory) -> None:
     (at.etc / "cgroup.conf").write_text(CGROUP_CONF + ("IgnoreSystemd=yes\n" if CGROUP_V2.exists() else ""))
     (at.etc / "gres.conf").write_text(_gres_conf(at, names, memory.gpus))
     _write_secret(at.etc / "slurmdbd.conf", SLURMDBD_CONF.format(**facts))
+    if not (at.root / "munge/jwt.key").exists():
+        _write_secret(at.root / "munge/jwt.key", secrets.token_hex(32))
     if not (at.etc / "hooks.conf").exists():
         (at.etc / "hooks.conf").write_text("PrologFlags=Alloc\n")  # an empty file makes noise on every command of 22.05
     for number in range(memory.gpus):
