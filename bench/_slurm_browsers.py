@@ -40,6 +40,7 @@ def measure(asked: Asked) -> list[Table]:
     words = [f"--array=1-{tasks}%{TASKS_AT_ONCE}", "--mem=20M", "--output=/dev/null"]
     job = cluster.sbatch("alice", *words, script=f"#!/bin/sh\nsleep {TASK_S}\n")
     try:
+        _await_news(cluster, database, job)
         for number in range(rounds):
             for people in random.sample(BROWSERS, len(BROWSERS)):
                 progress(f"  round {number + 1} of {rounds}: {people} browsers for {looked_for_s:g} s")
@@ -49,6 +50,19 @@ def measure(asked: Asked) -> list[Table]:
         database.close()
     rows = [_row(people, found) for people in BROWSERS]
     return [Table(f"Requests an hour, medians of {rounds} times {looked_for_s:g} s", rows)]
+
+
+def _await_news(cluster: Cluster, database: Database, job: int) -> None:
+    """Until tasks run and the watcher has begun to ask."""
+    running = ("squeue", "-h", "-t", "running", "-j", str(job), "-o", "%A")
+    before = _asked(cluster, database)["watcher"]
+
+    def begun() -> bool:
+        rows = cluster.run_as("root", list(running)).stdout.split()
+        return len(rows) == TASKS_AT_ONCE and _asked(cluster, database)["watcher"] > before + 5
+
+    if not wait_until(begun, within_s=60, pause_s=0.5):
+        raise LabError("no task of the array runs, or the watcher does not ask")
 
 
 def _keys(database: Database, count: int) -> list[str]:
