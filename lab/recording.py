@@ -19,6 +19,7 @@ from lab.known_jobs import HOSTILE_NAMES, KnownJobs
 from lab.place import CHECKOUT, LabError
 from tracker.slurm.asking import run_command
 from tracker.slurm.commands import Commands
+from tracker.slurm.pyslurm_source import Pyslurm, asked_of_pyslurm, installed
 from tracker.slurm.rest import Rest
 from tracker.slurm.slurmrestd import Json, Slurmrestd
 from tracker.slurm.source import Source
@@ -55,12 +56,28 @@ def record(cluster: Cluster, folder: Path) -> None:
     known = set(ids.values())
     _ask_everything(Commands(timeout_s=TIMEOUT_S, ask=partial(_kept_answer, answers)), known, began_at)
     _write(folder / "commands.json", answers)
+    if installed():
+        _write(folder / "pyslurm.json", _told_by_pyslurm())
     facts = {"jobs": ids, "names": HOSTILE_NAMES, "began_at": int(began_at), "ended_at": int(time.time())}
     _write(folder / "facts.json", {**facts, "cluster": cluster.at.name, "nodes": cluster.nodes})
     with slurmrestd.on_socket(cluster) as address:
         asked = Slurmrestd(address, token_file="", user="", timeout_s=TIMEOUT_S)
         _record_rest(asked, known, began_at, folder)
     cluster.say(f"  written: {folder}")
+
+
+def _told_by_pyslurm() -> dict[str, list[dict[str, Any]]]:
+    told: dict[str, list[dict[str, Any]]] = {}
+
+    def kept(what: str) -> list[dict[str, Any]]:
+        told[what] = asked_of_pyslurm(what, timeout_s=TIMEOUT_S)
+        return told[what]
+
+    source = Pyslurm(timeout_s=TIMEOUT_S, tell=kept)
+    if source.why_not:
+        raise LabError(source.why_not)
+    print(f"  pyslurm: {len(source.queue())} jobs, {len(source.nodes())} nodes")
+    return told
 
 
 def _record_rest(asked: Slurmrestd, known: set[int], began_at: float, folder: Path) -> None:

@@ -102,8 +102,9 @@ class Settings:
     )
     slurm_source: str = _setting(
         "auto",
-        "How Slurm is asked: by its `commands` or by `rest` (slurmrestd); `auto`: by commands where there are any.",
-        choices=("auto", "commands", "rest"),
+        "How Slurm is asked: by its `commands`, by `rest` (slurmrestd) or by `pyslurm`; `auto`: by commands where "
+        "there are any, with pyslurm where one of Slurm's release is installed.",
+        choices=("auto", "commands", "rest", "pyslurm"),
     )
     slurmrestd: str = _setting("", "Where slurmrestd listens, `unix:/path` or `http://host:port`.")
     slurmrestd_token_file: str = _setting(

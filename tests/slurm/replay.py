@@ -11,7 +11,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tracker.slurm.commands import Commands
+from tracker.slurm.commands import Ask, Commands
+from tracker.slurm.pyslurm_source import Pyslurm
 from tracker.slurm.rest import Rest
 from tracker.slurm.source import Source
 
@@ -34,11 +35,13 @@ class Recording:
     @property
     def sources(self) -> list[str]:
         """The sources that were recorded."""
-        return [name for name in ("commands", "rest") if (RECORDINGS / self.version / f"{name}.json").exists()]
+        return [
+            name for name in ("commands", "rest", "pyslurm") if (RECORDINGS / self.version / f"{name}.json").exists()
+        ]
 
     def source(self, name: str) -> Source:
         """The source, which asks the recording."""
-        return {"commands": self._commands, "rest": self._rest}[name]()
+        return {"commands": self._commands, "rest": self._rest, "pyslurm": self._pyslurm}[name]()
 
     def job_id(self, name: str) -> int:
         return int(self.facts["jobs"][name])
@@ -53,6 +56,13 @@ class Recording:
         return json.loads((RECORDINGS / self.version / f"{name}.json").read_text())
 
     def _commands(self) -> Source:
+        return Commands(timeout_s=1, ask=self.ask_commands())
+
+    def _pyslurm(self) -> Source:
+        return Pyslurm(timeout_s=1, ask=self.ask_commands(), tell=self._read("pyslurm").__getitem__, own=self.version)
+
+    def ask_commands(self) -> Ask:
+        """Gives what a command printed."""
         answers = self._read("commands")
 
         def ask(arguments: Sequence[str]) -> str:
@@ -61,7 +71,7 @@ class Recording:
             answer = _as_asked(one, arguments) if arguments[0] == "sacct" else str(one["answer"])
             return answer.replace(_SEPARATOR, token[0]) if token else answer
 
-        return Commands(timeout_s=1, ask=ask)
+        return ask
 
     def _rest(self) -> Source:
         answers = self._read("rest")

@@ -10,6 +10,7 @@ from tracker.errors import TrackerError
 from tracker.settings import Settings
 from tracker.slurm.choice import chosen
 from tracker.slurm.missing import SENTENCES, missing
+from tracker.slurm.pyslurm_source import Pyslurm
 from tracker.store.database import Database
 
 
@@ -36,6 +37,8 @@ def look_over(settings: Settings) -> Iterator[Finding]:
         return
     told = f"cluster {facts.name}, Slurm {facts.slurm_version}, {jobs} jobs, asked by {source.name}"
     yield Finding("slurm", True, told)
+    if isinstance(source, Pyslurm) and source.why_not:
+        yield Finding("pyslurm", False, source.why_not)
     for key in missing(facts, only_own=watched_user(settings) is not None):
         yield Finding(key, False, SENTENCES[key])
 

@@ -8,6 +8,7 @@ import shutil
 from tracker.errors import SetupProblem
 from tracker.settings import Settings
 from tracker.slurm.commands import Commands
+from tracker.slurm.pyslurm_source import Pyslurm, installed
 from tracker.slurm.rest import Rest
 from tracker.slurm.slurmrestd import Slurmrestd
 from tracker.slurm.source import Source
@@ -15,10 +16,20 @@ from tracker.slurm.source import Source
 
 def chosen(settings: Settings) -> Source:
     """The source of the setting `slurm_source`. Raises SetupProblem when it cannot be used here."""
-    wanted = settings.slurm_source
-    if wanted == "auto":
-        wanted = "rest" if settings.slurmrestd and not shutil.which("squeue") else "commands"
-    return _rest(settings) if wanted == "rest" else Commands(timeout_s=settings.slurm_timeout_s)
+    wanted = _best(settings) if settings.slurm_source == "auto" else settings.slurm_source
+    if wanted == "rest":
+        return _rest(settings)
+    if wanted == "commands":
+        return Commands(timeout_s=settings.slurm_timeout_s)
+    if not installed():
+        raise SetupProblem("pyslurm is not installed beside tracker: install that of your Slurm (docs/slurm.md).")
+    return Pyslurm(timeout_s=settings.slurm_timeout_s)
+
+
+def _best(settings: Settings) -> str:
+    if not shutil.which("squeue"):
+        return "rest" if settings.slurmrestd else "commands"
+    return "pyslurm" if installed() else "commands"
 
 
 def _rest(settings: Settings) -> Source:
