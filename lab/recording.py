@@ -66,17 +66,12 @@ def record(cluster: Cluster, folder: Path) -> None:
     cluster.say(f"  written: {folder}")
 
 
-def _told_by_pyslurm() -> dict[str, list[dict[str, Any]]]:
-    told: dict[str, list[dict[str, Any]]] = {}
-
-    def kept(what: str) -> list[dict[str, Any]]:
-        told[what] = asked_of_pyslurm(what, timeout_s=TIMEOUT_S)
-        return told[what]
-
-    source = Pyslurm(timeout_s=TIMEOUT_S, tell=kept)
+def _told_by_pyslurm() -> list[dict[str, Any]]:
+    told = asked_of_pyslurm(timeout_s=TIMEOUT_S)
+    source = Pyslurm(timeout_s=TIMEOUT_S, tell=lambda: told)
     if source.why_not:
         raise LabError(source.why_not)
-    print(f"  pyslurm: {len(source.queue())} jobs, {len(source.nodes())} nodes")
+    print(f"  pyslurm: {len(source.queue())} jobs")
     return told
 
 

@@ -52,11 +52,11 @@ def token(cluster: Cluster, user: str = OWNER, lifespan_s: int = 600) -> str:
 def _running(cluster: Cluster, auth: str, address: str, is_there: Callable[[], bool]) -> Iterator[None]:
     owner = pwd.getpwnam(OWNER)
     program = [str(release(cluster.at).sbin / "slurmrestd"), "-a", auth, address]
-    said = cluster.at.log / "slurmrestd.out"
+    said = cluster.at.log / "slurmrestd.out"  # SLURM_JWT has it load what passes tokens on
     with said.open("wb") as log:
         daemon = subprocess.Popen(
-            program, env=cluster.user_env(), user=owner.pw_uid, group=owner.pw_gid, extra_groups=[],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/",
+            program, env={**cluster.user_env(), "SLURM_JWT": "daemon"}, cwd="/", stdin=subprocess.DEVNULL, stdout=log,
+            stderr=log, user=owner.pw_uid, group=owner.pw_gid, extra_groups=[],
         )  # fmt: skip
     try:
         if not wait_until(lambda: is_there() or daemon.poll() is not None, within_s=60) or daemon.poll() is not None:

@@ -2,8 +2,9 @@
 -- JobSubmitPlugins=lua; this file lies beside slurm.conf on the controller's host. It sees sbatch's environment only.
 
 function slurm_job_submit(job, partitions, uid)
-    if job.environment ~= nil and job.account ~= nil and job.environment["TRACKER_EXPERIMENT"] == nil then
-        job.environment["TRACKER_EXPERIMENT"] = job.account
+    local account = job.account or job.default_account
+    if job.environment ~= nil and account ~= nil and job.environment["TRACKER_EXPERIMENT"] == nil then
+        job.environment["TRACKER_EXPERIMENT"] = account
     end
     return slurm.SUCCESS
 end

@@ -59,7 +59,7 @@ class Recording:
         return Commands(timeout_s=1, ask=self.ask_commands())
 
     def _pyslurm(self) -> Source:
-        return Pyslurm(timeout_s=1, ask=self.ask_commands(), tell=self._read("pyslurm").__getitem__, own=self.version)
+        return Pyslurm(timeout_s=1, ask=self.ask_commands(), tell=lambda: list(self._read("pyslurm")), own=self.version)
 
     def ask_commands(self) -> Ask:
         """Gives what a command printed."""

@@ -14,7 +14,7 @@ from tracker.slurm.commands import Commands
 from tracker.slurm.pyslurm_source import Pyslurm, installed
 
 
-def never(_: str) -> list[dict[str, Any]]:
+def never() -> list[dict[str, Any]]:
     raise AssertionError("pyslurm was asked")
 
 
@@ -25,14 +25,13 @@ def test_one_of_another_release_is_not_asked(version: str, own: str, words: str)
     recording = Recording(version)
     source = Pyslurm(timeout_s=1, ask=recording.ask_commands(), tell=never, own=own)
     assert source.queue() == recording.source("commands").queue()
-    assert source.nodes() == recording.source("commands").nodes()
     assert source.name == "commands"
     assert words in (source.why_not or "")
 
 
 def test_one_of_the_same_release_is_asked_whatever_its_last_number() -> None:
     recording = Recording("22.05")
-    source = Pyslurm(timeout_s=1, ask=recording.ask_commands(), tell=lambda _: [], own="22.5.3")
+    source = Pyslurm(timeout_s=1, ask=recording.ask_commands(), tell=list, own="22.5.3")
     assert source.queue() == []
     assert (source.name, source.why_not) == ("pyslurm", None)
 

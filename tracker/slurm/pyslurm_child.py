@@ -1,4 +1,4 @@
-"""What pyslurm tells of the controller's `jobs` or `nodes`, printed as JSON. The only file that imports it.
+"""The controller's jobs as pyslurm tells them, printed as JSON. The only file that imports it.
 
 It is a process of its own: where libslurm finds no slurm.conf, or one that is not its release's, it ends the process
 or waits for a minute.
@@ -20,10 +20,6 @@ JOB = (
     "standard_output", "standard_error", "exit_code_signal", "num_nodes", "cpus", "memory_per_cpu", "memory_per_node",
     "gres_per_node",
 )  # fmt: skip
-NODE = (
-    "name", "state", "reason", "total_cpus", "allocated_cpus", "real_memory", "allocated_memory", "configured_gres",
-    "allocated_gres", "partitions",
-)  # fmt: skip
 
 
 def jobs() -> list[dict[str, Any]]:
@@ -34,13 +30,8 @@ def jobs() -> list[dict[str, Any]]:
     ]
 
 
-def nodes() -> list[dict[str, Any]]:
-    """Every node."""
-    return [{name: getattr(node, name) for name in NODE} for node in pyslurm.Nodes.load().values()]
-
-
 if __name__ == "__main__":
     try:
-        print(json.dumps({"jobs": jobs, "nodes": nodes}[sys.argv[1]]()))
+        print(json.dumps(jobs()))
     except pyslurm.PyslurmError as problem:
         sys.exit(str(problem))

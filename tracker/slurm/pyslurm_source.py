@@ -1,6 +1,7 @@
-"""pyslurm as a source: libslurm tells queue and nodes; configuration and accounting are asked of Slurm's commands.
+"""pyslurm as a source: libslurm tells the queue; Slurm's commands are asked everything else.
 
-pyslurm's own reading of accounting keeps one record a job id, so that attempts before a requeue are lost.
+pyslurm's own reading of accounting keeps one record a job id, so that attempts before a requeue are lost; of nodes it
+tells neither the GPUs in use nor that they are used in part.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ from ClusterShell.RangeSet import RangeSet
 
 from tracker.errors import SlurmUnavailable
 from tracker.slurm.commands import Ask, Commands
-from tracker.slurm.records import ClusterFacts, Node, QueuedJob, Resources
+from tracker.slurm.records import ClusterFacts, QueuedJob, Resources
 from tracker.slurm.states import PENDING, RUNNING, SUSPENDED, base_state
 from tracker.slurm.values import OutputFacts, given, text
 
-Tell = Callable[[str], list[dict[str, Any]]]
-"""Gives what pyslurm tells of `jobs` or `nodes` (pyslurm_child.py)."""
+Tell = Callable[[], list[dict[str, Any]]]
+"""Gives the jobs as pyslurm tells them (pyslurm_child.py)."""
 
 
 def installed() -> str | None:
@@ -69,17 +70,13 @@ class Pyslurm(Commands):
         """The controller's jobs, ended ones until it forgets them."""
         if self.why_not:
             return super().queue(user=user)
-        jobs = _understood(_jobs_of, self._tell("jobs"))
+        jobs = _understood(self._tell())
         return [job for job in jobs if user is None or job.user == user]
 
-    def nodes(self) -> list[Node]:
-        """The controller's nodes."""
-        return super().nodes() if self.why_not else _understood(_nodes_of, self._tell("nodes"))
 
-
-def asked_of_pyslurm(what: str, *, timeout_s: float) -> list[dict[str, Any]]:
-    """What pyslurm tells of `jobs` or `nodes`. Raises SlurmUnavailable when it fails or takes too long."""
-    command = [sys.executable, "-m", "tracker.slurm.pyslurm_child", what]
+def asked_of_pyslurm(*, timeout_s: float) -> list[dict[str, Any]]:
+    """The jobs as pyslurm tells them. Raises SlurmUnavailable when it fails or takes too long."""
+    command = [sys.executable, "-m", "tracker.slurm.pyslurm_child"]
     environ = {**os.environ, "SLURM_BITSTR_LEN": "0"}
     try:
         answer = subprocess.run(
@@ -104,25 +101,20 @@ def _release(told: str) -> list[int]:
     return [int(part) for part in told.split(".")[:2] if part.isdecimal()]
 
 
-def _understood(parse: Callable[[list[dict[str, Any]]], list[Any]], found: list[dict[str, Any]]) -> list[Any]:
+def _understood(found: list[dict[str, Any]]) -> list[QueuedJob]:
     try:
-        return parse(found)
+        return [job for one in found for job in _tasks(one)]
     except (AttributeError, KeyError, TypeError, ValueError) as problem:
         said = f"{type(problem).__name__}: {problem}"[:200]
         raise SlurmUnavailable(f"What pyslurm tells cannot be understood ({said}).") from problem
 
 
-def _jobs_of(found: list[dict[str, Any]]) -> list[QueuedJob]:
-    return [job for one in found for job in _tasks(one)]
-
-
 def _tasks(one: dict[str, Any]) -> Iterator[QueuedJob]:
     """The jobs of an entry: tasks of an array that have not started share one, such as `7-99`."""
-    waiting, task_id = one["array_tasks_waiting"], one["array_task_id"]
-    if not waiting or task_id is not None:
-        yield _job(one, task_id)
+    if not one["array_tasks_waiting"]:
+        yield _job(one, (one["array_task_id"] or 0) if one["array_id"] else None)  # pyslurm has no number for task 0
         return
-    tasks = [int(task) for task in RangeSet(waiting)]
+    tasks = [int(task) for task in RangeSet(one["array_tasks_waiting"])]
     first = _job(one, tasks[0])
     yield from (replace(first, array_task_id=task) for task in tasks)
 
@@ -211,23 +203,3 @@ def _gpus(gres: dict[str, Any] | None) -> int:
 def _dependency(told: dict[str, Any]) -> str | None:
     parts = (f"{kind}:{':'.join(map(str, jobs))}" for kind, jobs in told.items() if isinstance(jobs, list) and jobs)
     return ",".join(parts) or None
-
-
-def _nodes_of(found: list[dict[str, Any]]) -> list[Node]:
-    return [_node(one) for one in found]
-
-
-def _node(one: dict[str, Any]) -> Node:
-    base, *flags = one["state"].upper().split("+")
-    return Node(
-        name=one["name"],
-        state=base.rstrip("*") + ("*" if "*" in one["state"] or "NOT_RESPONDING" in flags else ""),
-        reason=one["reason"] or None,
-        cpus=one["total_cpus"],
-        cpus_alloc=one["allocated_cpus"],
-        memory_mb=one["real_memory"] or 0,
-        memory_alloc_mb=one["allocated_memory"] or 0,
-        gpus=_gpus(one["configured_gres"]),
-        gpus_used=_gpus(one["allocated_gres"]),
-        partitions=list(one["partitions"] or ()),
-    )
