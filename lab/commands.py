@@ -28,7 +28,7 @@ CHECKS = {
     "Python 3.8 in jobs": ["vermin", "-q", "-t=3.8-", "--violations", *JOB_SIDE],
 }
 KEPT_BY_SUDO = ("TRACKER_LAB", "CI", "PIP_", "NODE_", "NPM_CONFIG_", "http_proxy", "https_proxy", "no_proxy")
-SHELL_SCRIPTS = ("run", ".ci/run", "slurm_hooks/*.sh", "examples/*.sh")
+SHELL_SCRIPTS = ("run", ".ci/run", "slurm_hooks/*.sh", "config/slurm/*.sh", "examples/*.sh")
 
 
 def as_root(words: argparse.Namespace) -> None:
