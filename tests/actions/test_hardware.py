@@ -103,6 +103,6 @@ def test_a_job_id_that_was_used_again_is_the_newest_job(db: Database) -> None:
             experiment = experiments.named(session, "default", at)
             facts = {"state": "RUNNING", "state_source": "hook", "cluster": "dev", "job_id": 12}
             run = runs.add(session, experiment=experiment, now=at, **facts)
-            attempt = attempts.add(session, run.id, [], at, "RUNNING")
-            attempts.add_node(session, attempt, "n1", [index])
+            attempt = attempts.add(session, run.id, [], at, "RUNNING", source="hook")
+            attempts.add_node(session, attempt, "dev", "n1", [attempts.HeldGpu(index)])
     assert asked(Agent(db), "dev.12") == {"dev.12": [1]}

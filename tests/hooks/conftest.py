@@ -23,6 +23,7 @@ JOB = {
     "SLURM_JOB_USER": "alice",
     "SLURMD_NODENAME": "n1",
     "SLURM_JOB_GPUS": "0,1",
+    "CUDA_VISIBLE_DEVICES": "0,1",
 }
 
 

@@ -70,9 +70,9 @@ def add_attempt(session: Session, run: Run, gpus: dict[str, list[int]], number: 
     session.flush()
     for node, indices in gpus.items():
         for index in indices:
-            session.add(
-                Gpu(run_id=run.id, attempt=number, node=node, index=index, uuid=f"GPU-{node}-{index}", type="a100")
-            )
+            where = {"run_id": run.id, "attempt": number, "cluster": run.cluster, "node": node, "index": index}
+            held = {"started_at": told["started_at"], "ended_at": told["ended_at"]}
+            session.add(Gpu(**where, **held, uuid=f"GPU-{node}-{index}", type="a100"))
 
 
 def log(

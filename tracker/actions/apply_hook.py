@@ -8,11 +8,13 @@ from datetime import datetime, timezone
 
 from tracker.actions.read_values import text, utc
 from tracker.errors import BadInput
-from tracker.store import attempts, clusters, experiments, hook_events, runs
+from tracker.store import attempts, clusters, experiments, gpus, hook_events, runs
+from tracker.store.attempts import HeldGpu
 from tracker.store.database import Session
 from tracker.store.tables import Attempt, Run
 
 _NAME = re.compile(r"[\w.-]{1,255}\Z")
+_UUID = re.compile(r"(?:GPU|MIG)-[0-9A-Za-z/-]{1,90}\Z")
 
 
 def apply_hook(
@@ -45,9 +47,12 @@ def apply_hook(
         return
     known = attempts.of(session, run.id)
     attempt = apply(session, run, known, at, said)
-    attempts.add_node(session, attempt, node, _gpu_indices(said))
+    held = _gpus(said)
+    attempts.add_node(session, attempt, cluster, node, held, at if apply is _end else None)
     session.flush()
     attempts.put_in_order(session, run.id)
+    if held:
+        gpus.settle(session, [run.id])
     runs.changes(run, updated_at=datetime.now(timezone.utc))
 
 
@@ -69,7 +74,7 @@ def _begin(session: Session, run: Run, known: list[Attempt], at: datetime, said:
     restarts = _restarts(said)
     attempt = attempts.holding(known, at, restarts)
     if attempt is None:
-        attempt = attempts.add(session, run.id, known, _start(said) or at, "RUNNING", restarts)
+        attempt = attempts.add(session, run.id, known, _start(said) or at, "RUNNING", restarts, source="hook")
         if attempt.number > 1:
             runs.changes(run, accounting_due=True)
     if attempt.ended_at is None and (run.state == "PENDING" or run.state_source == "hook"):
@@ -79,10 +84,12 @@ def _begin(session: Session, run: Run, known: list[Attempt], at: datetime, said:
 
 
 def _end(session: Session, run: Run, known: list[Attempt], at: datetime, said: Mapping[str, str]) -> Attempt:
-    attempt = attempts.begun_by(known, at) or attempts.add(session, run.id, known, _start(said), "RUNNING")
+    attempt = attempts.begun_by(known, at) or attempts.add(
+        session, run.id, known, _start(said), "RUNNING", source="hook"
+    )
     if attempt.ended_at is None:
         exit_code, signal = _exit(said)
-        attempt.ended_at = at
+        attempt.ended_at, attempt.end_source = at, "hook"
         attempt.state = "COMPLETED" if (exit_code, signal) == (0, 0) else "FAILED"
         run.accounting_due = True
         # An exit code of 0 is no success yet: a cancelled, preempted or timed-out job shows it, too. While a watcher
@@ -111,8 +118,20 @@ def _restarts(said: Mapping[str, str]) -> int | None:
     return int(count) if re.fullmatch(r"\d{1,6}", count) else None
 
 
-def _gpu_indices(said: Mapping[str, str]) -> list[int]:
-    return [int(one) for one in said.get("SLURM_JOB_GPUS", "").split(",") if re.fullmatch(r"\d{1,4}", one)]
+def _gpus(said: Mapping[str, str]) -> list[HeldGpu]:
+    """The GPUs of the node that the job has.
+
+    Slurm writes the devices' UUIDs, where it knows them, into CUDA_VISIBLE_DEVICES in the order of SLURM_JOB_GPUS:
+    those of a GPU's parts (MIG), and of whole GPUs with `Flags=env_uuid` (src/plugins/gres/common/gres_common.c).
+    """
+    indices = [int(one) for one in said.get("SLURM_JOB_GPUS", "").split(",") if re.fullmatch(r"\d{1,4}", one)]
+    names = said.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    if len(names) != len(indices) or not all(map(_UUID.match, names)):
+        names = [""] * len(indices)
+    return [
+        HeldGpu(index, name if name.startswith("GPU-") else None, name if name.startswith("MIG-") else None)
+        for index, name in zip(indices, names, strict=True)
+    ]
 
 
 def _number(said: Mapping[str, str], name: str) -> int | None:

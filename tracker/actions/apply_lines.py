@@ -8,6 +8,7 @@ from typing import Any
 from tracker.actions.read_lines import Lines
 from tracker.actions.read_values import utc
 from tracker.store import attempts, captures, experiments, params, runs, writers
+from tracker.store.attempts import HeldGpu
 from tracker.store.database import Session
 from tracker.store.tables import Run
 from tracker.store.writers import HeldWriter
@@ -34,7 +35,8 @@ def apply_lines(session: Session, run: Run, writer: HeldWriter, said: Lines, now
     for gpu in said.gpus:
         assert gpu.said_s is not None
         said_at = utc(gpu.said_s)
-        attempts.name_gpu(session, run.id, writer.node, gpu.index, said_at, uuid=gpu.uuid, type=gpu.type)
+        held = HeldGpu(gpu.index, gpu.uuid, gpu.mig)
+        attempts.name_gpu(session, run.id, writer.node, held, said_at, gpu.type)
     if said.finish and run.cluster is None:
         _finish(run, said.finish)
     return notes

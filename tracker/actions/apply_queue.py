@@ -9,7 +9,7 @@ from tracker.actions import comments
 from tracker.actions.join_tasks import ArrayTask, join_tasks
 from tracker.slurm.records import QueuedJob
 from tracker.states import FINAL_STATES
-from tracker.store import attempts, experiments, known_runs, logs, runs
+from tracker.store import attempts, experiments, gpus, known_runs, logs, moments, runs, suspensions
 from tracker.store.database import Session
 from tracker.store.tables import Attempt, Run
 
@@ -30,12 +30,15 @@ def apply_queue(session: Session, cluster: str, jobs: Sequence[QueuedJob], now: 
             (job.array_task_id for job in jobs if job.array_task_id is not None),
         )
     )
+    told = moments.Told()
     for job in jobs:
         run = known.run_of(job)
         if run is None:
             run = _registered(session, cluster, job, now)
             known.add(run)
-        _apply(session, run, job, now)
+        _apply(session, run, job, now, told)
+    told.keep(session)
+    gpus.settle(session, [run.id for job in jobs if job.started_at and (run := known.run_of(job))])
 
 
 class _Known:
@@ -90,7 +93,9 @@ def _registered(session: Session, cluster: str, job: QueuedJob, now: datetime) -
     )  # fmt: skip
 
 
-def _apply(session: Session, run: Run, job: QueuedJob, now: datetime) -> None:
+def _apply(session: Session, run: Run, job: QueuedJob, now: datetime, told: moments.Told) -> None:
+    if run.submitted_at is None or job.state == "PENDING":
+        told.wait(run, job.submitted_at, job.eligible_at, "controller", now)
     different = runs.changes(
         run, job_id=job.job_id, array_job_id=job.array_job_id, array_task_id=job.array_task_id,
         het_job_id=job.het_job_id, user=job.user, account=job.account, partition=job.partition,
@@ -99,9 +104,9 @@ def _apply(session: Session, run: Run, job: QueuedJob, now: datetime) -> None:
     )  # fmt: skip
     different |= comments.apply(session, run, job.comment, now)
     if job.state == "PENDING":
-        different |= _wait(session, run, job, now)
+        different |= _wait(session, run, job, now, told)
     elif job.state in ("RUNNING", "SUSPENDED"):
-        different |= _go_on(session, run, job)
+        different |= _go_on(session, run, job, now)
     elif job.state is not None:
         different |= _end(session, run, job)
     if job.state != "PENDING" and job.started_at:
@@ -110,13 +115,14 @@ def _apply(session: Session, run: Run, job: QueuedJob, now: datetime) -> None:
         run.updated_at = now
 
 
-def _wait(session: Session, run: Run, job: QueuedJob, now: datetime) -> bool:
+def _wait(session: Session, run: Run, job: QueuedJob, now: datetime, told: moments.Told) -> bool:
     known = attempts.of(session, run.id)
     has_started_since = any(one.restarts == job.restarts for one in known) if known else run.state != "PENDING"
     if has_started_since:
         return False  # a hook has told of the start since Slurm was asked
     again = run.state != "PENDING"
     for attempt in known if again else ():
+        attempt.end_source = attempt.end_source or "controller"
         attempt.ended_at = attempt.ended_at or now
         attempt.state = "REQUEUED" if attempt.state == "RUNNING" else attempt.state
     if again:
@@ -124,21 +130,44 @@ def _wait(session: Session, run: Run, job: QueuedJob, now: datetime) -> bool:
         run.accounting_due = True
     different = run.reason != job.reason
     run.reason = job.reason
+    if job.reason and (different or again):
+        told.reason(run, now, job.reason, "controller")
     return runs.changes(run, state="PENDING", state_source="controller", restarts=job.restarts) or different
 
 
-def _go_on(session: Session, run: Run, job: QueuedJob) -> bool:
+def _go_on(session: Session, run: Run, job: QueuedJob, now: datetime) -> bool:
     known = attempts.of(session, run.id)
     started_at = job.started_at
     if started_at is None:
         return False
     attempt = _attempt(session, run, known, job, started_at)
+    if "SUSPENDED" in (job.state, attempt.state):
+        _pause(session, run, job, started_at, now)
     attempt.started_at, attempt.ended_at, attempt.state = started_at, None, job.state or "RUNNING"
+    attempt.start_source, attempt.end_source = "controller", None
+    if job.het_job_id is None:
+        attempt.gpu_count, attempt.shards = job.gpu_count, job.resources.shards or None
     attempts.add_nodes(attempt, job.nodes)
     run.ended_at = run.reason = run.exit_code = run.signal = None
     return runs.changes(
         run, state=job.state, state_source="controller", started_at=known[0].started_at, restarts=job.restarts
     )
+
+
+def _pause(session: Session, run: Run, job: QueuedJob, started_at: datetime, now: datetime) -> None:
+    """Note a suspension, or its end. Slurm does not count it as time used, so that tells when either happened."""
+    known = suspensions.of(session, run.id)
+    ran = None if job.run_time_s is None else timedelta(seconds=job.run_time_s)
+    over = [one for one in known if one.ended_at and one.started_at >= started_at]
+    before = sum((one.ended_at - one.started_at for one in over if one.ended_at), timedelta(0))
+    if job.state == "SUSPENDED":
+        suspensions.begin(
+            session, run.id, known, now if ran is None else min(started_at + before + ran, now), "controller"
+        )
+    else:
+        began = next((one.started_at for one in known if one.ended_at is None), now)
+        resumed_at = now if ran is None else began + (now - started_at - ran - before)
+        suspensions.end(known, min(resumed_at, now))
 
 
 def _end(session: Session, run: Run, job: QueuedJob) -> bool:
@@ -148,7 +177,10 @@ def _end(session: Session, run: Run, job: QueuedJob) -> bool:
     known = attempts.of(session, run.id)
     if job.started_at:
         attempt = _attempt(session, run, known, job, job.started_at)
+        if attempt.state == "SUSPENDED" and job.ended_at:
+            suspensions.end(suspensions.of(session, run.id), job.ended_at)
         attempt.started_at, attempt.ended_at, attempt.state = job.started_at, job.ended_at, job.state or ""
+        attempt.start_source = attempt.end_source = "controller"
         attempts.add_nodes(attempt, job.nodes)
     run.reason = job.reason
     run.accounting_due = True
@@ -161,7 +193,8 @@ def _end(session: Session, run: Run, job: QueuedJob) -> bool:
 def _attempt(session: Session, run: Run, known: list[Attempt], job: QueuedJob, started_at: datetime) -> Attempt:
     """The attempt that a row of the queue speaks of, made if there is none."""
     attempt = attempts.holding(known, started_at, job.restarts)
-    return attempt or attempts.add(session, run.id, known, started_at, job.state or "RUNNING", job.restarts)
+    state = job.state or "RUNNING"
+    return attempt or attempts.add(session, run.id, known, started_at, state, job.restarts, source="controller")
 
 
 def _expect_logs(session: Session, run: Run, job: QueuedJob) -> None:

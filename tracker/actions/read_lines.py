@@ -34,12 +34,16 @@ class Thing(NamedTuple):
 
 @dataclass(frozen=True)
 class NamedGpu:
-    """What a GPU is, by Slurm's index on the writer's node; said at a moment in seconds since 1970, None: now."""
+    """What a GPU is, by Slurm's index on the writer's node; said at a moment in seconds since 1970, None: now.
+
+    `mig` is the UUID of the part that Slurm hands out under this index, of a GPU that is split.
+    """
 
     index: int
     uuid: str
     type: str | None
     said_s: float | None
+    mig: str | None = None
 
 
 @dataclass
@@ -166,7 +170,8 @@ def _gpus(said: Lines, message: dict[str, Any]) -> bool:
     for one in told[:MOST_GPUS] if isinstance(told, list) else []:
         index, uuid = (one.get("index"), text(one.get("uuid"), 255)) if isinstance(one, dict) else (None, None)
         if type(index) is int and 0 <= index < 10_000 and uuid:
-            said.gpus.append(NamedGpu(index, uuid, text(one.get("name"), 255), said_at(message)))
+            name, mig = text(one.get("name"), 255), text(one.get("mig"), 255)
+            said.gpus.append(NamedGpu(index, uuid, name, said_at(message), mig))
     return isinstance(told, list)
 
 

@@ -11,7 +11,7 @@ from tracker.actions.join_tasks import ArrayTask
 from tracker.slurm.accounting import chains
 from tracker.slurm.records import Record
 from tracker.states import SLURM_FINAL_STATES
-from tracker.store import attempts, experiments, known_runs, runs
+from tracker.store import attempts, experiments, gpus, known_runs, moments, runs, suspensions
 from tracker.store.database import Session
 from tracker.store.tables import Run
 
@@ -40,15 +40,29 @@ def tasks_of(records: Sequence[Record]) -> list[ArrayTask]:
 def reconcile(session: Session, due: Sequence[Run], records: Sequence[Record], live: set[Key], now: datetime) -> None:
     """Apply accounting to the runs about which it was asked. Those in `live` are in the queue, so not at their end."""
     found: dict[Key, list[Sequence[Record]]] = {}
-    for chain in reversed(chains(records)):
+    all_chains = chains(records)
+    components = _components(all_chains)
+    for chain in reversed(all_chains):
         for key in _keys(chain[0]):
             found.setdefault(key, []).append(chain)
+    told = moments.Told()
     for run in due:
         key = key_of(run.job_id, run.array_job_id, run.array_task_id)
         candidates = [*found.get(key, ()), *found.get((run.job_id or 0, None), ())]
         mine = next((one for one in candidates if _is_of(run, one)), None)
         if mine is not None:
-            _apply(session, run, mine, key in live, now)
+            _apply(session, run, mine, components, key in live, now, told)
+    told.keep(session)
+    gpus.settle(session, [run.id for run in due])
+
+
+def _components(found: Sequence[Sequence[Record]]) -> dict[int, list[Record]]:
+    """The records of a het job's components beside its leader's, by the leader's id."""
+    components: dict[int, list[Record]] = {}
+    for record in (record for chain in found for record in chain):
+        if record.het_job_id is not None and record.het_job_id != record.job_id:
+            components.setdefault(record.het_job_id, []).append(record)
+    return components
 
 
 def _keys(record: Record) -> list[Key]:
@@ -62,7 +76,9 @@ def register_ended(session: Session, cluster: str, records: Sequence[Record], no
 
     Of runs that are known but not ended by accounting, accounting is due: it may have come late.
     """
-    ended = [one for one in chains(records) if one[-1].state in SLURM_FINAL_STATES and not one[-1].requeued]
+    all_chains = chains(records)
+    components, told = _components(all_chains), moments.Told()
+    ended = [one for one in all_chains if one[-1].state in SLURM_FINAL_STATES and not one[-1].requeued]
     ended = [chain for chain in ended if chain[0].het_job_id in (None, chain[0].job_id)]  # a het job is its leader
     known_runs.reserve(session, {(cluster, chain[0].job_id) for chain in ended})
     array_ids = {chain[0].array_job_id for chain in ended if chain[0].array_job_id is not None}
@@ -77,7 +93,9 @@ def register_ended(session: Session, cluster: str, records: Sequence[Record], no
         for run in mine:
             run.accounting_due = run.accounting_due or run.state_source != "accounting"
         for task_id in () if mine else record.array_task_ids or (None,):
-            _apply(session, _registered(session, cluster, record, task_id, now), chain, is_live=False, now=now)
+            run = _registered(session, cluster, record, task_id, now)
+            _apply(session, run, chain, components, is_live=False, now=now, told=told)
+    told.keep(session)
 
 
 def _is_of(run: Run, chain: Sequence[Record]) -> bool:
@@ -107,8 +125,13 @@ def _registered(session: Session, cluster: str, record: Record, task_id: int | N
     )  # fmt: skip
 
 
-def _apply(session: Session, run: Run, chain: Sequence[Record], is_live: bool, now: datetime) -> None:
-    _apply_attempts(session, run, chain)
+def _apply(
+    session: Session, run: Run, chain: Sequence[Record], components: dict[int, list[Record]], is_live: bool,
+    now: datetime, told: moments.Told,
+) -> None:  # fmt: skip
+    _apply_attempts(session, run, chain, components.get(chain[0].job_id, ()))
+    for record in chain:
+        told.wait(run, record.submitted_at, record.eligible_at, "accounting", now)
     first, last = chain[0], chain[-1]
     different = runs.changes(
         run, submitted_at=first.submitted_at, user=last.user, account=last.account, partition=last.partition,
@@ -135,18 +158,30 @@ def _apply(session: Session, run: Run, chain: Sequence[Record], is_live: bool, n
         run.updated_at = now
 
 
-def _apply_attempts(session: Session, run: Run, chain: Sequence[Record]) -> None:
+def _apply_attempts(session: Session, run: Run, chain: Sequence[Record], beside: Sequence[Record]) -> None:
     known = attempts.of(session, run.id)
     for record in chain:
         if record.started_at is None:
             continue
         state = "REQUEUED" if record.requeued else record.state or "RUNNING"
         attempt = attempts.holding(known, record.started_at)
-        attempt = attempt or attempts.add(session, run.id, known, record.started_at, state)
+        attempt = attempt or attempts.add(session, run.id, known, record.started_at, state, source="accounting")
+        if attempt.state == "SUSPENDED" and record.ended_at:
+            suspensions.end(suspensions.of(session, run.id), record.ended_at)
+        attempt.start_source = "accounting"
+        attempt.end_source = "accounting" if record.ended_at else None
+        attempt.gpu_count, attempt.shards = _gpu_count(record, beside), record.held.shards or None
+        attempt.suspended_s = record.suspended_s
         attempt.started_at, attempt.ended_at, attempt.state = record.started_at, record.ended_at, state
         attempts.add_nodes(attempt, record.nodes)
     session.flush()
     attempts.put_in_order(session, run.id)
+
+
+def _gpu_count(record: Record, beside: Sequence[Record]) -> int:
+    """How many GPUs an attempt held, those of all components of a het job."""
+    same = (one for one in beside if one.started_at and abs(one.started_at - record.started_at) <= _SAME)  # type: ignore[operator]
+    return record.gpu_count + sum(one.gpu_count for one in same)
 
 
 def _canceller(record: Record) -> str | None:

@@ -14,6 +14,7 @@ from tracker.slurm.states import base_state
 from tracker.slurm.values import (
     exit_of,
     given,
+    limit_s,
     moment,
     resources,
     text,
@@ -21,7 +22,7 @@ from tracker.slurm.values import (
 )
 
 FIELDS = (
-    "JobID", "JobIDRaw", "State", "ExitCode", "Submit", "Start", "End",
+    "JobID", "JobIDRaw", "State", "ExitCode", "Submit", "Eligible", "Start", "End", "Suspended",
     "NodeList", "User", "Account", "Partition", "Reason", "AllocTRES", "ReqTRES", "TimelimitRaw",
     "JobName", "WorkDir", "Comment",
 )  # fmt: skip
@@ -61,6 +62,8 @@ def _record(row: dict[str, str]) -> Record:
         account=given(row["Account"]),
         partition=given(row["Partition"]),
         reason=given(row["Reason"]),
+        eligible_at=moment(row["Eligible"]),
+        suspended_s=limit_s(row["Suspended"]),
         asked=asked,
         held=held,
         gpu_count=held.gpus if row["AllocTRES"] else asked.gpus,

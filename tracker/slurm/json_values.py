@@ -80,5 +80,6 @@ def resources(found: Any) -> Resources:
         memory_bytes=counts.get("mem", 0) << 20,
         nodes=counts.get("node", 0),
         gpus=counts.get("gres/gpu", 0),
+        shards=counts.get("gres/shard", 0) + counts.get("gres/mps", 0),
         gpu_types=tuple(sorted(types)),
     )

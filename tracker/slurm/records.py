@@ -17,6 +17,7 @@ class Resources:
     memory_bytes: int = 0
     nodes: int = 0
     gpus: int = 0
+    shards: int = 0  # shares of GPUs (gres/shard, gres/mps), which Slurm does not count among GPUs
     gpu_types: tuple[tuple[str, int], ...] = ()  # such as (("a100", 2),); those without a type are in `gpus` only
 
 
@@ -95,6 +96,8 @@ class Record:
     work_dir: str | None
     comment: str | None
     reason: str | None = None  # why it waited last
+    eligible_at: datetime | None = None
+    suspended_s: int | None = None  # in all; sacct leaves it out of what has elapsed
     asked: Resources = Resources()
     held: Resources = Resources()
 

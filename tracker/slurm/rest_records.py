@@ -48,6 +48,8 @@ def _record(one: dict[str, Any]) -> Record:
         account=value.name(one.get("account")),
         partition=value.name(one.get("partition")),
         reason=value.name(said.get("reason")),
+        eligible_at=value.moment(at.get("eligible")),
+        suspended_s=value.number(at.get("suspended")),
         asked=asked,
         held=held,
         gpu_count=held.gpus if tres.get("allocated") else asked.gpus,

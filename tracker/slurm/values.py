@@ -15,6 +15,7 @@ _LIMIT = re.compile(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)\Z")
 _GPUS = re.compile(r"(?:^|,)gres/gpu=(\d+)")
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40, "P": 2**50}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)([KMGTP]?)[nc]?\Z")
+_SHARDS = re.compile(r"(?:^|,)gres/(?:shard|mps)=(\d+)")
 _GPU_TYPE = re.compile(r"gres/gpu:([^=,]+)=(\d+)")
 _TRES = re.compile(r"(?:^|,)(cpu|mem|node)=([^,]+)")
 _NUMBERS = "AajJnst"
@@ -130,6 +131,7 @@ def resources(tres: str) -> Resources:
         memory_bytes=size_bytes(counts.get("mem", "")) or 0,
         nodes=whole(counts.get("node", "")) or 0,
         gpus=gpu_count(tres),
+        shards=sum(int(count) for count in _SHARDS.findall(tres)),
         gpu_types=types,
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from itertools import groupby
+from typing import NamedTuple
 
 from ClusterShell.NodeSet import NodeSet, NodeSetException
 from sqlalchemy import and_, case, func, select, update
@@ -18,6 +19,14 @@ _RUNS = Run.__table__.c
 _ASIDE = 1_000_000  # numbers change by way of these, so that no two rows have the same one on the way
 END_SLACK = timedelta(seconds=1)
 """Slurm's times are whole seconds, so an attempt may have gone on for up to a second after its end."""
+
+
+class HeldGpu(NamedTuple):
+    """A GPU of a node by Slurm's index, and what is known of it, as in its table."""
+
+    index: int  # type: ignore[assignment]  # a tuple's own `index` is of no use here
+    uuid: str | None = None
+    mig: str | None = None
 
 
 def of(session: Session, run_id: str) -> list[Attempt]:
@@ -57,10 +66,14 @@ def add(
     started_at: datetime | None,
     state: str,
     restarts: int | None = None,
+    *,
+    source: str,
 ) -> Attempt:
-    """Add an attempt to a run and to the list."""
+    """Add an attempt to a run and to the list. `source` told of it."""
     number = len(attempts) + 1
-    attempt = Attempt(run_id=run_id, number=number, started_at=started_at, state=state, restarts=restarts)
+    attempt = Attempt(
+        run_id=run_id, number=number, started_at=started_at, state=state, restarts=restarts, start_source=source
+    )
     session.add(attempt)
     session.flush()
     attempts.append(attempt)
@@ -81,21 +94,28 @@ def put_in_order(session: Session, run_id: str) -> None:
     session.expire_all()
 
 
-def add_node(session: Session, attempt: Attempt, node: str, gpu_indices: Sequence[int]) -> None:
-    """Say that the attempt held this node and these of its GPUs (Slurm's indices)."""
-    add_nodes(attempt, node)
-    for index in gpu_indices:
-        session.merge(Gpu(run_id=attempt.run_id, attempt=attempt.number, node=node, index=index))
-
-
-def name_gpu(
-    session: Session, run_id: str, node: str | None, index: int, at: datetime, *, uuid: str, type: str | None
+def add_node(
+    session: Session,
+    attempt: Attempt,
+    cluster: str,
+    node: str,
+    gpus: Sequence[HeldGpu],
+    released_at: datetime | None = None,
 ) -> None:
+    """Say that the attempt held this node and these of its GPUs, and when the node's Epilog came."""
+    add_nodes(attempt, node)
+    for gpu in gpus:
+        told = {"cluster": cluster, **gpu._asdict(), "released_at": released_at}
+        known = {name: value for name, value in told.items() if value is not None}
+        session.merge(Gpu(run_id=attempt.run_id, attempt=attempt.number, node=node, **known))
+
+
+def name_gpu(session: Session, run_id: str, node: str | None, gpu: HeldGpu, at: datetime, type: str | None) -> None:
     """Say what a GPU is that the attempt of that moment holds on a node. One that it does not hold is not added."""
     attempt = holding(of(session, run_id), at)
-    gpu = session.get(Gpu, (run_id, attempt.number, node, index)) if attempt and node else None
-    if gpu is not None:
-        gpu.uuid, gpu.type = uuid, type or gpu.type
+    known = session.get(Gpu, (run_id, attempt.number, node, gpu.index)) if attempt and node else None
+    if known is not None:
+        known.uuid, known.mig, known.type = gpu.uuid, gpu.mig or known.mig, type or known.type
 
 
 def gpus_on(session: Session, jobs: Collection[tuple[str, int]], node: str) -> dict[tuple[str, int], list[int]]:

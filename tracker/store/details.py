@@ -42,6 +42,9 @@ class Gpu(NamedTuple):
     index: int  # type: ignore[assignment]  # a tuple's own `index` is of no use here
     uuid: str | None
     type: str | None
+    mig: str | None
+    started_at: datetime | None
+    ended_at: datetime | None
 
 
 class Attempt(NamedTuple):
@@ -52,6 +55,9 @@ class Attempt(NamedTuple):
     ended_at: datetime | None
     state: str
     nodes: str | None
+    gpu_count: int | None
+    shards: int | None
+    suspended_s: int | None
     gpus: list[Gpu]
 
 
@@ -91,8 +97,10 @@ def _load_attempts(session: Session, runs: Sequence[Run]) -> None:
     columns += [getattr(gpu, name) for name in Gpu._fields]
     query = select(attempt.run_id, *columns).where(_is_of(attempt, runs))
     held = and_(gpu.run_id == attempt.run_id, gpu.attempt == attempt.number)
-    for run_id, number, started_at, ended_at, state, nodes, *of_gpu in session.execute(query.outerjoin(gpu, held)):
-        one = found.setdefault((run_id, number), Attempt(number, started_at, ended_at, state, nodes, []))
+    width = len(Attempt._fields)
+    for run_id, *told in session.execute(query.outerjoin(gpu, held)):
+        of_gpu = told[width - 1 :]
+        one = found.setdefault((run_id, told[0]), Attempt._make([*told[: width - 1], []]))
         if of_gpu[0] is not None:
             one.gpus.append(Gpu(*of_gpu))
     attempts: dict[str, list[Attempt]] = _for_each(runs)

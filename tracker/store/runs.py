@@ -46,11 +46,13 @@ from tracker.store.tables import (
     Log,
     LogPiece,
     Medium,
+    Moment,
     Note,
     Param,
     Run,
     Segment,
     Summary,
+    Suspension,
     Tag,
     Writer,
 )
@@ -73,6 +75,8 @@ _CHILDREN = (
     Medium,
     Capture,
     HookEvent,
+    Moment,
+    Suspension,
 )
 _RUNS = Run.__table__.c
 _WITH_IDS = among(_RUNS.id, "ids")

@@ -93,7 +93,7 @@ class Run(Table):
     nobody sees it. `parent_id`: the run of the job in which a script began this one, `tracker.init(new=True)`.
     `points_kept`: ALL, THINNED or NONE of the points that its summaries count (see store/retention.py).
     `results_due`: points came since its results were made (see store/results.py). `heard_at`: when lines came last;
-    `updated_at` follows it up to a minute behind (see store/heard.py).
+    `updated_at` follows it up to a minute behind (see store/heard.py). `reasons_told`: see store/moments.py.
     """
 
     __tablename__ = "runs"
@@ -138,6 +138,7 @@ class Run(Table):
     het_job_id: Mapped[int | None]
     restarts: Mapped[int] = mapped_column(default=0)
     gpus_requested: Mapped[int] = mapped_column(default=0)
+    reasons_told: Mapped[int] = mapped_column(default=0)
     work_dir: Mapped[str | None] = mapped_column(Text)
     command: Mapped[str | None] = mapped_column(Text)
 
@@ -149,9 +150,16 @@ class Run(Table):
 
 
 class Attempt(Table):
-    """One allocation of a run, numbered from 1 by start. `restarts`: Slurm's count of requeues before it, if known."""
+    """One allocation of a run, numbered from 1 by start. `restarts`: Slurm's count of requeues before it, if known.
+
+    `start_source` and `end_source`: who told of its start, and of its end and state, as `state_source` of a run does.
+    `gpu_count`: how many GPUs Slurm says it held, which of them or not. `suspended_s`: how long accounting says it was
+    suspended, which sacct leaves out of what it elapsed. `shards`: how many shares of GPUs (gres/shard, gres/mps) it
+    held in their place.
+    """
 
     __tablename__ = "attempts"
+    __table_args__ = (Index("ix_attempts_started_at", "started_at"),)
     run_id: Mapped[str] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
     number: Mapped[int] = mapped_column(primary_key=True)
     started_at: Mapped[datetime | None]
@@ -159,6 +167,11 @@ class Attempt(Table):
     restarts: Mapped[int | None]
     state: Mapped[str] = mapped_column(String(16))
     nodes: Mapped[str | None] = mapped_column(Text)
+    start_source: Mapped[str | None] = mapped_column(String(16))
+    end_source: Mapped[str | None] = mapped_column(String(16))
+    gpu_count: Mapped[int | None]
+    suspended_s: Mapped[int | None]
+    shards: Mapped[int | None]
 
     gpus: Mapped[list[Gpu]] = relationship(
         order_by="Gpu.node, Gpu.index", lazy="raise", viewonly=True,
@@ -167,15 +180,54 @@ class Attempt(Table):
 
 
 class Gpu(Table):
-    """A GPU that an attempt held. `index` is Slurm's index on the node."""
+    """A GPU that an attempt held from `started_at` to `ended_at`; others may have held it, too. `index`: Slurm's.
+
+    `mig` is the UUID of the part that it held of a GPU that is split. `released_at`: when the node's Epilog came.
+    """
 
     __tablename__ = "gpus"
+    __table_args__ = (
+        Index("ix_gpus_node", "cluster", "node", "started_at"),
+        Index("ix_gpus_uuid", "uuid", "started_at"),
+        Index("ix_gpus_started_at", "started_at"),
+        Index("ix_gpus_ended_at", "ended_at"),
+    )
     run_id: Mapped[str] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
     attempt: Mapped[int] = mapped_column(primary_key=True)
     node: Mapped[str] = mapped_column(String(255), primary_key=True)
     index: Mapped[int] = mapped_column(primary_key=True)
     uuid: Mapped[str | None] = mapped_column(Text)
     type: Mapped[str | None] = mapped_column(Text)
+    cluster: Mapped[str | None] = mapped_column(Text)
+    started_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
+    released_at: Mapped[datetime | None]
+    mig: Mapped[str | None] = mapped_column(Text)
+
+
+class Moment(Table):
+    """Something of a run's waits that was told: SUBMITTED, ELIGIBLE, or PENDING with its reason as `word`.
+
+    `changes`: of so many changes of the reason since then only the last one is kept (see store/moments.py).
+    """
+
+    __tablename__ = "moments"
+    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(16), primary_key=True)
+    at: Mapped[datetime] = mapped_column(primary_key=True)
+    word: Mapped[str | None] = mapped_column(Text)
+    source: Mapped[str] = mapped_column(String(16))
+    changes: Mapped[int] = mapped_column(default=0)
+
+
+class Suspension(Table):
+    """A time in which a run was suspended: it holds its GPUs and memory, but Slurm does not count it as elapsed."""
+
+    __tablename__ = "suspensions"
+    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
+    started_at: Mapped[datetime] = mapped_column(primary_key=True)
+    ended_at: Mapped[datetime | None]
+    source: Mapped[str] = mapped_column(String(16))
 
 
 class Param(Table):

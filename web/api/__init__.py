@@ -12,6 +12,7 @@ from web.api import (
     cluster,
     experiments,
     exports,
+    gpus,
     groups,
     ingest,
     many_runs,
@@ -24,6 +25,7 @@ from web.api import (
     runs,
     series,
     stream,
+    timeline,
 )
 
 
@@ -35,7 +37,16 @@ def install(app: Flask, settings: Settings, db: Database) -> None:
     of_runs = (
         runs.runs, groups.groups, exports.exports, run_changes.run_changes, many_runs.many_runs, points.points,
         series.series, many_series.many_series, output.output, artifacts.artifacts, captures.captures, media.media,
+        timeline.timelines,
     )  # fmt: skip
-    for part in (experiments.experiments, *of_runs, cluster.cluster, ingest.ingest, openapi.openapi, stream.stream):
+    for part in (
+        experiments.experiments,
+        *of_runs,
+        cluster.cluster,
+        gpus.gpus,
+        ingest.ingest,
+        openapi.openapi,
+        stream.stream,
+    ):
         api.register_blueprint(part)
     app.register_blueprint(api)

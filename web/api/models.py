@@ -134,22 +134,35 @@ class Counted(BaseModel):
 
 
 class Gpu(TypedDict):
-    """A GPU that an attempt held; `index` is Slurm's on the node."""
+    """A GPU that an attempt held; `index` is Slurm's on the node.
+
+    `mig` is the UUID of the part that it held of a GPU that is split.
+    """
 
     node: str
     index: int
     uuid: str | None
     type: str | None
+    mig: str | None
+    started_at: Time | None
+    ended_at: Time | None
 
 
 class Attempt(TypedDict):
-    """One allocation of a run, with the names of its nodes."""
+    """One allocation of a run, with the names of its nodes.
+
+    `gpu_count`: how many GPUs Slurm counted, `shards`: how many shares of shared ones; `gpus` are those of which hooks
+    told. `suspended_s`: as accounting says.
+    """
 
     number: int
     started_at: Time | None
     ended_at: Time | None
     state: str
     nodes: list[str]
+    gpu_count: int | None
+    shards: int | None
+    suspended_s: int | None
     gpus: list[Gpu]
 
 
@@ -228,10 +241,11 @@ def _summary(stored: tables.Summary) -> Summary:
 
 
 def _attempt(stored: tables.Attempt) -> Attempt:
-    gpus = [Gpu(node=one.node, index=one.index, uuid=one.uuid, type=one.type) for one in stored.gpus]
+    gpus = [Gpu(**{name: getattr(one, name) for name in Gpu.__annotations__}) for one in stored.gpus]  # type: ignore[typeddict-item]
     return {
         "number": stored.number, "started_at": stored.started_at, "ended_at": stored.ended_at, "state": stored.state,
-        "nodes": attempts.node_names(stored.nodes), "gpus": gpus,
+        "nodes": attempts.node_names(stored.nodes), "gpu_count": stored.gpu_count,
+        "shards": stored.shards, "suspended_s": stored.suspended_s, "gpus": gpus,
     }  # fmt: skip
 
 

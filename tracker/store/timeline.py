@@ -1,0 +1,163 @@
+"""The timeline of a run: each fact that was told of it with its source, and the spans of time that lie between."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from tracker.states import FINAL_STATES
+from tracker.store import attempts, moments, suspensions
+from tracker.store.tables import Attempt, HookEvent, Moment, Run, Suspension
+
+MOST_FACTS = 1000
+MOST_HOOK_EVENTS = 10_000
+Doing = Literal["pending", "running", "suspended"]
+
+
+@dataclass(frozen=True)
+class Fact:
+    """Something that happened. `detail`: the reason, the state or how many nodes; `changes`: as in moments.
+
+    `what` is submitted, eligible, pending, allocated, prolog, suspended, resumed, epilog, requeued, ended or final.
+    """
+
+    at: datetime
+    what: str
+    detail: str | None
+    source: str
+    attempt: int | None = None
+    changes: int = 0
+
+
+@dataclass(frozen=True)
+class Span:
+    """What a run did for a while; `ended_at` is None for what it does still. `reason`: why it was pending."""
+
+    doing: Doing
+    started_at: datetime
+    ended_at: datetime | None
+    attempt: int | None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """Facts and spans, the first one first; of more than MOST_FACTS the last ones, and then it is not `complete`."""
+
+    facts: list[Fact]
+    spans: list[Span]
+    complete: bool
+
+
+def read(session: Session, run: Run) -> Timeline:
+    """The timeline of a run: four statements."""
+    known = attempts.of(session, run.id)
+    told = moments.of(session, run.id)
+    paused = suspensions.of(session, run.id)
+    hooks = session.scalars(select(HookEvent).where(HookEvent.run_id == run.id).limit(MOST_HOOK_EVENTS)).all()
+    facts = [*_of_waits(run, known, told), *_of_attempts(known), *_of_suspensions(known, paused)]
+    facts += [*_of_hooks(known, hooks), *_final(run)]
+    facts.sort(key=lambda one: (one.at, _ORDER.index(one.what)))
+    spans = sorted(_spans(run, known, told, paused), key=lambda one: one.started_at)
+    return Timeline(facts[-MOST_FACTS:], spans[-MOST_FACTS:], len(facts) <= MOST_FACTS and len(spans) <= MOST_FACTS)
+
+
+_ORDER = (
+    "submitted", "eligible", "pending", "allocated", "prolog", "suspended", "resumed", "epilog", "ended", "requeued",
+    "final",
+)  # fmt: skip
+
+
+def _of_waits(run: Run, known: Sequence[Attempt], told: Sequence[Moment]) -> Iterator[Fact]:
+    first_start = next((one.started_at for one in known if one.started_at), None)
+    if run.submitted_at and not any(one.kind == moments.SUBMITTED for one in told):
+        yield Fact(run.submitted_at, "submitted", None, run.state_source)
+    for one in told:
+        again = one.kind == moments.SUBMITTED and first_start is not None and one.at > first_start
+        yield Fact(one.at, "requeued" if again else one.kind, one.word, one.source, None, one.changes)
+
+
+def _of_attempts(known: Sequence[Attempt]) -> Iterator[Fact]:
+    for one in known:
+        if one.started_at:
+            yield Fact(one.started_at, "allocated", one.nodes, one.start_source or "unknown", one.number)
+        if one.ended_at:
+            yield Fact(one.ended_at, "ended", one.state, one.end_source or "unknown", one.number)
+
+
+def _of_suspensions(known: Sequence[Attempt], paused: Sequence[Suspension]) -> Iterator[Fact]:
+    for one in paused:
+        attempt = _number(known, one.started_at)
+        yield Fact(one.started_at, "suspended", None, one.source, attempt)
+        if one.ended_at and not any(other.ended_at == one.ended_at for other in known):
+            yield Fact(one.ended_at, "resumed", None, one.source, attempt)
+
+
+def _of_hooks(known: Sequence[Attempt], hooks: Sequence[HookEvent]) -> Iterator[Fact]:
+    """The first Prolog of an attempt and its last Epilog, and on how many nodes there were some."""
+    found: dict[tuple[str, int | None], list[HookEvent]] = {}
+    for one in hooks:
+        kind = one.name.partition(".")[0]
+        if kind in ("prolog", "epilog"):
+            found.setdefault((kind, _number(known, one.happened_at)), []).append(one)
+    for (kind, attempt), events in found.items():
+        times = [one.happened_at for one in events]
+        nodes = len({one.node for one in events})
+        detail = events[0].node if nodes == 1 else f"{nodes} nodes"
+        yield Fact(min(times) if kind == "prolog" else max(times), kind, detail, "hook", attempt)
+
+
+def _final(run: Run) -> Iterator[Fact]:
+    if run.state in FINAL_STATES and run.ended_at:
+        yield Fact(run.ended_at, "final", run.state, run.state_source)
+
+
+def _number(known: Sequence[Attempt], at: datetime) -> int | None:
+    found = attempts.begun_by(known, at)
+    return found.number if found else None
+
+
+def _spans(run: Run, known: Sequence[Attempt], told: Sequence[Moment], paused: Sequence[Suspension]) -> Iterator[Span]:
+    """What it did: it waited before each attempt, and before its end if it never ran."""
+    reasons = [one for one in told if one.kind == moments.PENDING]
+    waits_since = run.submitted_at
+    for attempt in known:
+        if attempt.started_at is None:
+            continue
+        if waits_since and waits_since < attempt.started_at:
+            yield from _wait(reasons, waits_since, attempt.started_at, attempt.number)
+        until = attempt.ended_at or (run.ended_at if run.state in FINAL_STATES else None)
+        yield from _ran(attempt.started_at, until, attempt.number, paused)
+        waits_since = until
+    is_waiting = run.state == "PENDING"
+    if waits_since and (is_waiting or (run.ended_at and not known)):
+        yield from _wait(reasons, waits_since, None if is_waiting else run.ended_at, None)
+
+
+def _wait(reasons: Sequence[Moment], since: datetime, until: datetime | None, attempt: int | None) -> Iterator[Span]:
+    within = [one for one in reasons if since <= one.at and (until is None or one.at < until)]
+    if not within or within[0].at > since:
+        yield Span("pending", since, within[0].at if within else until, attempt)
+    for place, one in enumerate(within):
+        ended_at = within[place + 1].at if place + 1 < len(within) else until
+        yield Span("pending", one.at, ended_at, attempt, one.word)
+
+
+def _ran(since: datetime, until: datetime | None, attempt: int, paused: Sequence[Suspension]) -> Iterator[Span]:
+    runs_since = since
+    for one in paused:
+        if one.started_at < since or (until is not None and one.started_at >= until):
+            continue
+        if runs_since < one.started_at:
+            yield Span("running", runs_since, one.started_at, attempt)
+        end = one.ended_at if until is None or (one.ended_at and one.ended_at < until) else until
+        yield Span("suspended", one.started_at, end, attempt)
+        if end is None or end == until:
+            return
+        runs_since = end
+    yield Span("running", runs_since, until, attempt)
