@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -55,8 +54,3 @@ class Told:
     def _put(self, run_id: str, kind: str, at: datetime, word: str | None, source: str) -> None:
         row = {"run_id": run_id, "kind": kind, "at": at, "word": word, "source": source, "changes": 0}
         self._rows[run_id, kind, at] = row
-
-
-def of(session: Session, run_id: str) -> Sequence[Moment]:
-    """The moments of a run, the first one first."""
-    return session.scalars(select(Moment).where(Moment.run_id == run_id).order_by(Moment.at, Moment.kind.desc())).all()

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from sqlalchemy import select
+from sqlalchemy import BigInteger, Text, cast, literal, null, select, union_all
 from sqlalchemy.orm import Session
 
 from tracker.states import FINAL_STATES
-from tracker.store import attempts, moments, suspensions
+from tracker.store import attempts, moments
 from tracker.store.tables import Attempt, HookEvent, Moment, Run, Suspension
 
 MOST_FACTS = 1000
@@ -55,16 +55,46 @@ class Timeline:
 
 
 def read(session: Session, run: Run) -> Timeline:
-    """The timeline of a run: four statements."""
-    known = attempts.of(session, run.id)
-    told = moments.of(session, run.id)
-    paused = suspensions.of(session, run.id)
-    hooks = session.scalars(select(HookEvent).where(HookEvent.run_id == run.id).limit(MOST_HOOK_EVENTS)).all()
+    """The timeline of a run that was read with its details: one statement."""
+    known = run.attempts
+    told, paused, hooks = _told(session, run.id)
     facts = [*_of_waits(run, known, told), *_of_attempts(known), *_of_suspensions(known, paused)]
     facts += [*_of_hooks(known, hooks), *_final(run)]
     facts.sort(key=lambda one: (one.at, _ORDER.index(one.what)))
     spans = sorted(_spans(run, known, told, paused), key=lambda one: one.started_at)
     return Timeline(facts[-MOST_FACTS:], spans[-MOST_FACTS:], len(facts) <= MOST_FACTS and len(spans) <= MOST_FACTS)
+
+
+class Told(NamedTuple):
+    """A row of one of three tables: of suspensions, of moments, or of hooks' events."""
+
+    table: str
+    at: datetime
+    ended_at: datetime | None
+    kind: str  # of a moment; of a hook's event its name
+    word: str | None  # of a hook's event its node
+    source: str
+    changes: int
+
+
+def _told(session: Session, run_id: str) -> tuple[list[Told], list[Told], list[Told]]:
+    """Moments, suspensions and events of hooks, each the first one first."""
+    nothing, no_text, no_count = cast(null(), BigInteger), literal("", Text), literal(0, BigInteger)
+    pause, moment, hook = Suspension, Moment, HookEvent
+    of_hooks = select(literal("hooks"), hook.happened_at, nothing, hook.name, hook.node, literal("hook"), no_count)
+    columns = (
+        select(literal("pauses", Text), pause.started_at, pause.ended_at, no_text, no_text, pause.source, no_count)
+        .where(pause.run_id == run_id),
+        select(literal("moments"), moment.at, nothing, moment.kind, moment.word, moment.source, moment.changes)
+        .where(moment.run_id == run_id),
+        select(*of_hooks.where(hook.run_id == run_id).limit(MOST_HOOK_EVENTS).subquery().c),
+    )  # fmt: skip
+    found: dict[str, list[Told]] = {"moments": [], "pauses": [], "hooks": []}
+    for row in session.execute(union_all(*columns)):
+        found[row[0]].append(Told(*row))
+    for rows in found.values():
+        rows.sort(key=lambda one: one.at)
+    return found["moments"], found["pauses"], found["hooks"]
 
 
 _ORDER = (
@@ -73,7 +103,7 @@ _ORDER = (
 )  # fmt: skip
 
 
-def _of_waits(run: Run, known: Sequence[Attempt], told: Sequence[Moment]) -> Iterator[Fact]:
+def _of_waits(run: Run, known: Sequence[Attempt], told: Sequence[Told]) -> Iterator[Fact]:
     first_start = next((one.started_at for one in known if one.started_at), None)
     if run.submitted_at and not any(one.kind == moments.SUBMITTED for one in told):
         yield Fact(run.submitted_at, "submitted", None, run.state_source)
@@ -90,25 +120,25 @@ def _of_attempts(known: Sequence[Attempt]) -> Iterator[Fact]:
             yield Fact(one.ended_at, "ended", one.state, one.end_source or "unknown", one.number)
 
 
-def _of_suspensions(known: Sequence[Attempt], paused: Sequence[Suspension]) -> Iterator[Fact]:
+def _of_suspensions(known: Sequence[Attempt], paused: Sequence[Told]) -> Iterator[Fact]:
     for one in paused:
-        attempt = _number(known, one.started_at)
-        yield Fact(one.started_at, "suspended", None, one.source, attempt)
+        attempt = _number(known, one.at)
+        yield Fact(one.at, "suspended", None, one.source, attempt)
         if one.ended_at and not any(other.ended_at == one.ended_at for other in known):
             yield Fact(one.ended_at, "resumed", None, one.source, attempt)
 
 
-def _of_hooks(known: Sequence[Attempt], hooks: Sequence[HookEvent]) -> Iterator[Fact]:
+def _of_hooks(known: Sequence[Attempt], hooks: Sequence[Told]) -> Iterator[Fact]:
     """The first Prolog of an attempt and its last Epilog, and on how many nodes there were some."""
-    found: dict[tuple[str, int | None], list[HookEvent]] = {}
+    found: dict[tuple[str, int | None], list[Told]] = {}
     for one in hooks:
-        kind = one.name.partition(".")[0]
+        kind = one.kind.partition(".")[0]
         if kind in ("prolog", "epilog"):
-            found.setdefault((kind, _number(known, one.happened_at)), []).append(one)
+            found.setdefault((kind, _number(known, one.at)), []).append(one)
     for (kind, attempt), events in found.items():
-        times = [one.happened_at for one in events]
-        nodes = len({one.node for one in events})
-        detail = events[0].node if nodes == 1 else f"{nodes} nodes"
+        times = [one.at for one in events]
+        nodes = len({one.word for one in events})
+        detail = events[0].word if nodes == 1 else f"{nodes} nodes"
         yield Fact(min(times) if kind == "prolog" else max(times), kind, detail, "hook", attempt)
 
 
@@ -122,7 +152,7 @@ def _number(known: Sequence[Attempt], at: datetime) -> int | None:
     return found.number if found else None
 
 
-def _spans(run: Run, known: Sequence[Attempt], told: Sequence[Moment], paused: Sequence[Suspension]) -> Iterator[Span]:
+def _spans(run: Run, known: Sequence[Attempt], told: Sequence[Told], paused: Sequence[Told]) -> Iterator[Span]:
     """What it did: it waited before each attempt, and before its end if it never ran."""
     reasons = [one for one in told if one.kind == moments.PENDING]
     waits_since = run.submitted_at
@@ -139,7 +169,7 @@ def _spans(run: Run, known: Sequence[Attempt], told: Sequence[Moment], paused: S
         yield from _wait(reasons, waits_since, None if is_waiting else run.ended_at, None)
 
 
-def _wait(reasons: Sequence[Moment], since: datetime, until: datetime | None, attempt: int | None) -> Iterator[Span]:
+def _wait(reasons: Sequence[Told], since: datetime, until: datetime | None, attempt: int | None) -> Iterator[Span]:
     within = [one for one in reasons if since <= one.at and (until is None or one.at < until)]
     if not within or within[0].at > since:
         yield Span("pending", since, within[0].at if within else until, attempt)
@@ -148,15 +178,15 @@ def _wait(reasons: Sequence[Moment], since: datetime, until: datetime | None, at
         yield Span("pending", one.at, ended_at, attempt, one.word)
 
 
-def _ran(since: datetime, until: datetime | None, attempt: int, paused: Sequence[Suspension]) -> Iterator[Span]:
+def _ran(since: datetime, until: datetime | None, attempt: int, paused: Sequence[Told]) -> Iterator[Span]:
     runs_since = since
     for one in paused:
-        if one.started_at < since or (until is not None and one.started_at >= until):
+        if one.at < since or (until is not None and one.at >= until):
             continue
-        if runs_since < one.started_at:
-            yield Span("running", runs_since, one.started_at, attempt)
+        if runs_since < one.at:
+            yield Span("running", runs_since, one.at, attempt)
         end = one.ended_at if until is None or (one.ended_at and one.ended_at < until) else until
-        yield Span("suspended", one.started_at, end, attempt)
+        yield Span("suspended", one.at, end, attempt)
         if end is None or end == until:
             return
         runs_since = end

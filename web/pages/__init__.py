@@ -9,7 +9,7 @@ from tracker.actions.explain import explain
 from tracker.quantities import byte_size, duration
 from tracker.store import clusters
 from web import text
-from web.pages import captures, cluster, experiments, home, run, runs, words
+from web.pages import captures, cluster, experiments, gpus, home, run, runs, words
 
 _FILTERS = (
     captures.command_line, captures.diff_lines,
@@ -24,5 +24,5 @@ def install(app: Flask) -> None:
     app.jinja_env.filters.update(
         {word.__name__: word for word in _FILTERS}, is_watched=clusters.is_watched, behind_or_ahead=behind_or_ahead
     )
-    for page in (home.home, runs.runs, run.run, captures.captures, experiments.experiments, cluster.cluster):
+    for page in (home.home, runs.runs, run.run, captures.captures, experiments.experiments, cluster.cluster, gpus.gpus):
         app.register_blueprint(page)

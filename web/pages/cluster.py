@@ -12,22 +12,22 @@ from flask.typing import ResponseReturnValue
 from tracker.slurm.missing import SENTENCES
 from tracker.store import clocks, runs
 from tracker.store import clusters as store
-from tracker.store.tables import Cluster, Run
+from tracker.store.tables import Cluster, Gpu, Run
 from web.context import db, viewer
 from web.pages import live
 
 cluster = Blueprint("cluster", __name__)
 
-Holders = dict[tuple[str | None, str, int], Run]
+Holders = dict[tuple[str | None, str, int], list[tuple[Run, Gpu]]]
 
 
 @dataclass(frozen=True)
 class Slot:
-    """A GPU of a node: free, held by a run, or held by somebody whose runs the viewer may not see."""
+    """A GPU of a node: free, held by runs, or held by somebody whose runs the viewer may not see."""
 
     index: int
     used: bool
-    run: Run | None
+    held: list[tuple[Run, Gpu]]
 
 
 QUESTIONS = {"facts": "configuration", "queue": "queue", "nodes": "nodes", "records": "ended jobs", "ended": "windows"}
@@ -65,17 +65,21 @@ def show() -> ResponseReturnValue:
 
 
 def _holders(running: Iterable[Run]) -> Holders:
-    return {(run.cluster, gpu.node, gpu.index): run for run in running if run.attempts for gpu in run.attempts[-1].gpus}
+    holders: Holders = {}
+    for run in running:
+        for gpu in run.attempts[-1].gpus if run.attempts else ():
+            holders.setdefault((run.cluster, gpu.node, gpu.index), []).append((run, gpu))
+    return holders
 
 
 def _slots(cluster: Cluster, node: dict[str, Any], holders: Holders) -> list[Slot]:
     """The GPUs of a node. Slurm only counts those in use: of those that strangers hold we show the first."""
     count = int(node.get("gpus") or 0)
-    held = {index: holders.get((cluster.name, node["name"], index)) for index in range(count)}
-    strangers = int(node.get("gpus_used") or 0) - sum(run is not None for run in held.values())
+    held = {index: holders.get((cluster.name, node["name"], index), []) for index in range(count)}
+    strangers = int(node.get("gpus_used") or 0) - sum(map(bool, held.values()))
     slots = []
-    for index, run in held.items():
-        taken = run is None and strangers > 0
+    for index, mine in held.items():
+        taken = not mine and strangers > 0
         strangers -= taken
-        slots.append(Slot(index, taken or run is not None, run))
+        slots.append(Slot(index, taken or bool(mine), mine))
     return slots

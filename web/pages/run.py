@@ -11,10 +11,12 @@ from tracker.actions.explain import HARDWARE, explain, last_words
 from tracker.states import FINAL_STATES
 from tracker.store import captures, logs, params, writers
 from tracker.store import runs as store
+from tracker.store import timeline as store_timeline
 from tracker.store.tables import Log, Run, Summary
-from web.context import db, viewer
+from web.context import db, now, viewer
 from web.pages import live
 from web.pages.things import things
+from web.pages.timeline import picture
 from web.pages.view import View
 
 run = Blueprint("run", __name__)
@@ -33,13 +35,14 @@ def show(ident: str) -> ResponseReturnValue:
         beside = things(session, found.id)
         logged = writers.logged(session, found.id)
         code = captures.heads(session, found)
+        told = store_timeline.read(session, found)
         explanation = explain(found, last_words(session, found))
         # A page that is fresh already asks for new output itself.
         output, pieces = logs.ends(session, found.id, 0 if "fragment" in request.args else MOST_PIECES)
     return live.answer(
         "run", every_s=SETTLED_EVERY_S if _is_settled(found, output) else 1, run=found, groups=_groups(found),
         notes=notes, explanation=explanation, output=output, pieces=pieces, captures=code, **beside,
-        ended=found.state in FINAL_STATES, view=View.asked(), logged=logged,
+        ended=found.state in FINAL_STATES, view=View.asked(), logged=logged, timeline=picture(told, now()),
     )  # fmt: skip
 
 
