@@ -7,7 +7,7 @@ import pwd
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -36,7 +36,8 @@ def on_socket(cluster: Cluster) -> Iterator[str]:
 def on_port(cluster: Cluster, wished: int = 26_820) -> Iterator[str]:
     """On a port of loopback, where it wants a token (`scontrol token`); its address."""
     port = free_port(wished)
-    with _running(cluster, "rest_auth/jwt", f"127.0.0.1:{port}", lambda: not port_is_free(port)):
+    env = {"SLURM_JWT": "daemon"}  # without it the plugin that passes tokens on is not loaded
+    with _running(cluster, "rest_auth/jwt", f"127.0.0.1:{port}", lambda: not port_is_free(port), env):
         yield f"http://127.0.0.1:{port}"
 
 
@@ -49,13 +50,15 @@ def token(cluster: Cluster, user: str = OWNER, lifespan_s: int = 600) -> str:
 
 
 @contextmanager
-def _running(cluster: Cluster, auth: str, address: str, is_there: Callable[[], bool]) -> Iterator[None]:
+def _running(
+    cluster: Cluster, auth: str, address: str, is_there: Callable[[], bool], env: Mapping[str, str] | None = None
+) -> Iterator[None]:
     owner = pwd.getpwnam(OWNER)
     program = [str(release(cluster.at).sbin / "slurmrestd"), "-a", auth, address]
-    said = cluster.at.log / "slurmrestd.out"  # SLURM_JWT has it load what passes tokens on
+    said = cluster.at.log / "slurmrestd.out"
     with said.open("wb") as log:
         daemon = subprocess.Popen(
-            program, env={**cluster.user_env(), "SLURM_JWT": "daemon"}, cwd="/", stdin=subprocess.DEVNULL, stdout=log,
+            program, env={**cluster.user_env(), **(env or {})}, cwd="/", stdin=subprocess.DEVNULL, stdout=log,
             stderr=log, user=owner.pw_uid, group=owner.pw_gid, extra_groups=[],
         )  # fmt: skip
     try:

@@ -3,7 +3,7 @@
 
 function slurm_job_submit(job, partitions, uid)
     local account = job.account or job.default_account
-    if job.environment ~= nil and account ~= nil and job.environment["TRACKER_EXPERIMENT"] == nil then
+    if job.script ~= nil and account ~= nil and job.environment["TRACKER_EXPERIMENT"] == nil then
         job.environment["TRACKER_EXPERIMENT"] = account
     end
     return slurm.SUCCESS
