@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import socketserver
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -106,6 +108,45 @@ def test_the_newest_version_that_both_know_is_asked_with_a_token_that_may_be_ren
     told = [one["X-SLURM-USER-TOKEN"] for one in server.seen]
     assert told == ["first", "first", "second"]
     assert server.seen[0]["X-SLURM-USER-NAME"] == "alice"
+
+
+def made_token(**claims: object) -> str:
+    """A token as Slurm makes them, but for its signature."""
+    said = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
+    return f"eyJhbGciOiJIUzI1NiJ9.{said}.c2lnbmF0dXJl"
+
+
+@pytest.mark.parametrize(
+    ("token", "sentence"),
+    [
+        (made_token(exp=time.time() - 1, sun="alice"), "has expired: make another one"),
+        (made_token(exp=time.time() + 600, sun="bob"), "is not alice's"),
+    ],
+)
+def test_a_token_that_cannot_do_is_not_even_sent(server: _Server, tmp_path: Path, token: str, sentence: str) -> None:
+    (tmp_path / "token").write_text(token)
+    with pytest.raises(SlurmUnavailable, match=sentence):
+        Rest(slurmrestd_at(server, str(tmp_path / "token")).get).queue()
+    assert server.seen == []
+
+
+def test_a_token_that_slurm_refuses_is_named(server: _Server, tmp_path: Path) -> None:
+    offering(server, 42, "/slurm/*/jobs/")
+    body = {"errors": [{"description": "Unable to query jobs", "error_number": 1007}]}
+    server.answers["/slurm/v0.0.42/jobs/"] = (511, json.dumps(body).encode())
+    (tmp_path / "token").write_text(made_token(exp=time.time() + 600, sun="alice"))
+    with pytest.raises(
+        SlurmUnavailable, match=r"Unable to query jobs \(Slurm is down, or refuses the token in .*token\)"
+    ):
+        Rest(slurmrestd_at(server, str(tmp_path / "token")).get).queue()
+
+
+def test_accounting_that_has_no_such_job_has_answered(server: _Server) -> None:
+    """Slurm 22.05 calls it an error."""
+    offering(server, 38, "/slurmdb/*/jobs")
+    body = {"errors": [{"description": "Nothing found", "error_number": 9003}], "jobs": []}
+    server.answers["/slurmdb/v0.0.38/jobs"] = (200, json.dumps(body).encode())
+    assert Rest(slurmrestd_at(server).get).records([7]) == []
 
 
 def offering(server: _Server, version: int, *paths: str) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import json
 import re
 import socket
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,13 @@ OLDEST, NEWEST = 36, 45
 """The versions `v0.0.N` of the API whose answers are understood, of Slurm 22.05 and 26.05."""
 _LISTS_ARE_REPEATED_SINCE = 40
 """Before, a list is one word with commas, which 24.11 and 26.05 promise to take and refuse."""
+
+
+_NOTHING_FOUND = 9003
+"""ESLURM_REST_EMPTY_RESULT: 22.05 says so of accounting that has no such job."""
+_PERHAPS_REFUSED = (1007, 7000, -1)
+"""What is said when slurmctld or slurmdbd refuses a token: 24.11 and 26.05 say 1007 of the controller and 7000 of
+accounting (also when that is down), 22.05 an error without a name of the controller and 1007 of accounting."""
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -60,7 +69,7 @@ class Slurmrestd:
         except (OSError, http.client.HTTPException) as problem:
             said = str(problem) or type(problem).__name__
             raise SlurmUnavailable(f"slurmrestd at {self._address} does not answer: {said}.") from None
-        return _understood(path, status, body)
+        return _understood(path, status, body, self._token_file)
 
     def _connection(self) -> http.client.HTTPConnection:
         if self._address.startswith("unix:"):
@@ -76,10 +85,27 @@ class Slurmrestd:
             token = Path(self._token_file).read_text().strip().removeprefix("SLURM_JWT=")
         except OSError as problem:
             raise SlurmUnavailable(f"The token in {self._token_file} cannot be read: {problem.strerror}.") from None
+        if problem_of_it := _why_useless(token, self._user):
+            raise SlurmUnavailable(f"The token in {self._token_file} {problem_of_it}.")
         return {"X-SLURM-USER-NAME": self._user, "X-SLURM-USER-TOKEN": token}
 
 
-def _understood(path: str, status: int, body: bytes) -> Json:
+def _why_useless(token: str, user: str) -> str:
+    """What is wrong with a token as far as it says itself; empty for one that says nothing. Slurm judges the rest."""
+    try:
+        claims = token.split(".")[1]
+        said = json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))
+    except (IndexError, ValueError):
+        return ""
+    expires_s, owner = (said.get("exp"), said.get("sun")) if isinstance(said, dict) else (None, None)
+    if isinstance(expires_s, (int, float)) and expires_s <= time.time():
+        return "has expired: make another one with `scontrol token lifespan=SECONDS`"
+    if isinstance(owner, str) and owner != user:
+        return f"is not {user}'s: set `slurmrestd_user` to its owner"
+    return ""
+
+
+def _understood(path: str, status: int, body: bytes, token_file: str) -> Json:
     if len(body) > MAX_ANSWER_BYTES:
         raise SlurmUnavailable(f"slurmrestd's answer to {path} is larger than {MAX_ANSWER_BYTES} bytes.")
     if status == 401:
@@ -91,11 +117,13 @@ def _understood(path: str, status: int, body: bytes) -> Json:
     if not isinstance(answer, dict):
         raise SlurmUnavailable(f"slurmrestd's answer to {path} is no object (status {status}).")
     problems = [one for one in answer.get("errors") or () if isinstance(one, dict)]
-    if status >= 400 or problems:
-        words = problems[0] if problems else {}
-        said = words.get("description") or words.get("error") or f"status {status}"
-        raise SlurmUnavailable(f"slurmrestd says to {path.partition('?')[0]}: {str(said)[:300]}.")
-    return answer
+    if status < 400 and all(one.get("error_number") == _NOTHING_FOUND for one in problems):
+        return answer
+    words = problems[0] if problems else {}
+    said = words.get("description") or words.get("error") or f"status {status}"
+    if token_file and words.get("error_number") in _PERHAPS_REFUSED:
+        said = f"{said} (Slurm is down, or refuses the token in {token_file})"
+    raise SlurmUnavailable(f"slurmrestd says to {path.partition('?')[0]}: {str(said)[:300]}.")
 
 
 class Api:
