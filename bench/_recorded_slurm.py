@@ -22,12 +22,13 @@ class RecordedSlurm:
     Each time it goes on their priorities grow and `changing` of them wait for another reason.
     """
 
-    def __init__(self, jobs: int, changing: int = 0) -> None:
+    def __init__(self, jobs: int) -> None:
         answers = json.loads(RECORDING.read_text())
         self._told: dict[str, str] = {one["command"]: one["answer"] for one in answers if one["command"] != "sacct"}
         waiting = [row for row in rows(self._told["squeue"], _SEPARATOR, FIELDS) if row["State"] == "PENDING"]
         self._shapes = [row for row in waiting if "-" not in row["ArrayTaskID"]]
-        self._jobs, self._changing, self._times = jobs, changing, 0
+        self._jobs, self._times = jobs, 0
+        self.changing = 0
         self.go_on()
 
     def __call__(self, arguments: Sequence[str]) -> str:
@@ -42,7 +43,7 @@ class RecordedSlurm:
         self._told["squeue"] = "\n".join(self._row(number) for number in range(self._jobs)) + "\n"
 
     def _row(self, number: int) -> str:
-        changes = number < self._changing and self._times % 2
+        changes = number < self.changing and self._times % 2
         more = {
             "JobID": str(FIRST_JOB + number), "ArrayJobID": str(FIRST_JOB + number),
             "PriorityLong": str(1000 + self._times + number), "Reason": "Resources" if changes else "Priority",
