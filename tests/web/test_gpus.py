@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+
 import pytest
 
 from tests.web import samples
@@ -58,3 +63,25 @@ def test_a_run_tells_its_timeline(server: Server) -> None:
     assert [(one["doing"], one["attempt"]) for one in told["spans"]] == [("pending", 1), ("running", 1)]
     assert told["complete"] is True
     assert server.ask(f"/api/v1/runs/{run.id}/timeline", token=server.token("bob")).status == 404
+
+
+def test_the_command_shows_who_has_which_gpu_and_hours(server: Server) -> None:
+    with server.database.write() as session:
+        samples.add_run(session, name=samples.TERMINAL, gpus={"n1": [0]}, age_s=900, job_id=12)
+        samples.add_run(session, name="over", state="FAILED", gpus={"n2": [3]}, age_s=5000, took_s=3600, job_id=13)
+    environ = {**os.environ, "TRACKER_URL": server.url, "TRACKER_TOKEN": server.token()}
+
+    def gpus(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "tracker", "gpus", *words]
+        return subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+
+    now = gpus().stdout
+    assert "dev:12" in now and "GPU-n1-0" in now and "\x1b" not in now
+    assert "dev:13" not in now
+    assert "dev:13" in gpus("--node", "n2", "--at", "-50m").stdout
+    assert [one["job_id"] for one in json.loads(gpus("--from", "-1d", "--json").stdout)] == [12, 13]
+    hours = gpus("--by", "state").stdout
+    assert ["FAILED", "1.00", "0.00", "0.00", "1"] in [line.split() for line in hours.splitlines()]
+    for words in (("--at", "yesterday"), ("--at", "-1h", "--from", "-2h"), ("--by", "user", "--node", "n1")):
+        refused = gpus(*words)
+        assert (refused.returncode, refused.stdout, "Traceback" in refused.stderr) == (1, "", False)

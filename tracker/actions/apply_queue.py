@@ -166,6 +166,7 @@ def _pause(session: Session, run: Run, job: QueuedJob, started_at: datetime, now
         )
     else:
         began = next((one.started_at for one in known if one.ended_at is None), now)
+        now = now.replace(microsecond=0)  # Slurm counts whole seconds
         resumed_at = now if ran is None else began + (now - started_at - ran - before)
         suspensions.end(known, min(resumed_at, now))
 

@@ -54,7 +54,7 @@ class Agent:
         server: Server,
         *,
         sample_every_s: float = 0,
-        gpus_by_file: bool = False,
+        gpu_files: list[list[str]] | None = None,
         limit_bytes: int = DEFAULT_LIMIT_BYTES,
         copy: Copy | None = None,
     ) -> None:
@@ -70,7 +70,7 @@ class Agent:
         self._events = copy.events if copy else HookEvents(root)
         self._spools = copy.spools if copy else JobSpools(root)
         self._backlog = Backlog(self._spools, copy.user if copy else None, limit_bytes)
-        self._hardware = Hardware(self._spools, who.node, who.shared, sample_every_s, gpus_by_file, say)
+        self._hardware = Hardware(self._spools, who.node, who.shared, sample_every_s, gpu_files, say)
         self._followed = Followed()
         self._told = Told(self._spools)
         self._room_bytes = MOST_PARTS_BYTES

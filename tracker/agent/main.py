@@ -10,7 +10,7 @@ from typing import Mapping
 from tracker.agent import options
 from tracker.agent.agent import Agent, Who, say
 from tracker.agent.backlog import DEFAULT_LIMIT_BYTES
-from tracker.agent.hardware.gres import gpus_by_file
+from tracker.agent.hardware.gres import gpu_files
 from tracker.agent.shipping import ship_for_ever, ship_once, stop_on_signals
 from tracker.client.spool import NODE_SPOOL, home
 from tracker.errors import SetupProblem, TrackerError
@@ -33,13 +33,13 @@ def main(argv: list[str]) -> int:
         spool = given.spool or (NODE_SPOOL if os.geteuid() == 0 and not given.shared else f"{home(env)}/spool")
         if given.once and not os.path.isdir(spool):
             raise SetupProblem(f"There is no spool {spool}: name it with --spool.")
-        who = Who(given.node or _node(env), given.cluster or _cluster(env), given.shared)
+        who = Who(given.node or node_name(env), given.cluster or _cluster(env), given.shared)
         server = options.server(given, env)
         stop = stop_on_signals(server)
         every_s = 0 if given.once else given.sample_every
-        by_file = gpus_by_file(_slurm_folders(env))
+        files = gpu_files(slurm_folders(env), who.node)
         limit_bytes = given.spool_limit
-        agent = Agent(spool, who, server, sample_every_s=every_s, gpus_by_file=by_file, limit_bytes=limit_bytes)
+        agent = Agent(spool, who, server, sample_every_s=every_s, gpu_files=files, limit_bytes=limit_bytes)
         say(f"ships {spool} to {server.url} as {who.node}" + (f" of {who.cluster}" if who.cluster else ""))
         agent.look_around()
         try:
@@ -77,7 +77,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _node(env: Mapping[str, str]) -> str:
+def node_name(env: Mapping[str, str]) -> str:
+    """Return Slurm's name of this machine, as far as it can be told."""
     return env.get("SLURMD_NODENAME") or os.uname().nodename.partition(".")[0]
 
 
@@ -96,5 +97,6 @@ def _cluster(env: Mapping[str, str]) -> str | None:
     return None
 
 
-def _slurm_folders(env: Mapping[str, str]) -> tuple[str, ...]:
+def slurm_folders(env: Mapping[str, str]) -> tuple[str, ...]:
+    """Return where Slurm's configuration may lie on this machine."""
     return (os.path.dirname(env["SLURM_CONF"]),) if env.get("SLURM_CONF") else _SLURM_FOLDERS

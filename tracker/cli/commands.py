@@ -11,6 +11,7 @@ import click
 
 from tracker.cli import reading
 from tracker.cli.database import db
+from tracker.cli.gpus import gpus
 from tracker.cli.hooks import hooks
 from tracker.errors import TrackerError
 
@@ -235,5 +236,5 @@ def templates(as_json: bool) -> None:
             click.echo(f"    {option:<12} {meaning['about']} (default: {meaning['default'] or 'none'})")
 
 
-for command in (db, hooks, reading.list_runs, reading.show, reading.compare, reading.tail, reading.queue):
+for command in (db, gpus, hooks, reading.list_runs, reading.show, reading.compare, reading.tail, reading.queue):
     cli.add_command(command)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from tracker.actions.watch import watched_user
+from tracker.agent.hardware.gres import gpu_files
+from tracker.agent.hardware.self_test import look_over_gpus
+from tracker.agent.main import node_name, slurm_folders
 from tracker.errors import TrackerError
 from tracker.settings import Settings
 from tracker.slurm.choice import chosen
@@ -23,11 +27,14 @@ class Finding(NamedTuple):
 
 
 def look_over(settings: Settings) -> Iterator[Finding]:
-    """Look at the database, at Slurm, and at what cannot be known of it."""
+    """Look at the database, at the GPUs of this machine, at Slurm, and at what cannot be known of it."""
     try:
         yield Finding("database", True, _database(settings))
     except TrackerError as problem:
         yield Finding("database", False, str(problem))
+    gpus = look_over_gpus(gpu_files(slurm_folders(os.environ), node_name(os.environ)))
+    if gpus is not None:
+        yield Finding("gpus", gpus.ok, gpus.detail)
     try:
         source = chosen(settings)
         facts = source.facts()

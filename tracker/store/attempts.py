@@ -114,7 +114,7 @@ def name_gpu(session: Session, run_id: str, node: str | None, gpu: HeldGpu, at: 
     """Say what a GPU is that the attempt of that moment holds on a node. One that it does not hold is not added."""
     attempt = holding(of(session, run_id), at)
     known = session.get(Gpu, (run_id, attempt.number, node, gpu.index)) if attempt and node else None
-    if known is not None:
+    if known is not None and (gpu.mig is None or known.mig in (None, gpu.mig)):  # Slurm's own word for a part counts
         known.uuid, known.mig, known.type = gpu.uuid, gpu.mig or known.mig, type or known.type
 
 

@@ -114,7 +114,7 @@ def _held(viewer: Identity, by: By, window: Window) -> Select[Any]:
 def _paused(session: Session, viewer: Identity, by: By, window: Window) -> Iterator[tuple[str | None, int, float]]:
     """Of attempts that were suspended: the key, how many GPUs they held, and for how many microseconds in the window.
 
-    What accounting counts beyond the suspensions that were seen is spread over the attempt evenly.
+    They come to what accounting counts: of less than was seen each is a bit shorter, more is spread over the attempt.
     """
     was_paused = or_(Attempt.suspended_s > 0, exists().where(Suspension.run_id == Attempt.run_id))
     count = select(func.count()).where(Gpu.run_id == Attempt.run_id, Gpu.attempt == Attempt.number)
@@ -136,9 +136,11 @@ def _paused(session: Session, viewer: Identity, by: By, window: Window) -> Itera
         ]
         all_us = sum(max(other - one, 0) for one, other in mine)
         inside_us: float = sum(_common(one, other, since, min(until, now)) for one, other in mine)
-        rest_us = max((told_s or 0) * 1_000_000 - all_us, 0)
-        if rest_us > 1_000_000 * len(mine) and end > start:  # Slurm counts whole seconds
-            inside_us += rest_us * _common(start, end, since, min(until, now)) / (end - start)
+        told_us = (told_s or 0) * 1_000_000
+        if ended_us is not None and told_s is not None and all_us > told_us:
+            inside_us *= told_us / all_us
+        elif told_us > all_us and end > start:
+            inside_us += (told_us - all_us) * _common(start, end, since, min(until, now)) / (end - start)
         yield key, max(held, counted or 0), inside_us
 
 

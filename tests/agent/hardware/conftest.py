@@ -116,7 +116,7 @@ class Watch:
         every_s: float = 15,
     ) -> None:
         self.said: list[str] = []
-        self.sampler = Sampler(node, every_s, gpus or Gpus(False, self.said.append), roots or Roots())
+        self.sampler = Sampler(node, every_s, gpus or Gpus(None, self.said.append), roots or Roots())
         self.sampler.watch(targets)
         self.lines: list[tuple[str, dict[str, Any]]] = []
 

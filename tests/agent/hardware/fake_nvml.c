@@ -1,7 +1,7 @@
 /* A libnvidia-ml.so.1 for machines without a GPU. The file named by FAKE_NVML is read at each call: a first line with
- * what nvmlInit_v2 returns (or `hang`), then one line a device: minor, UUID, name without spaces, MIG mode,
- * utilization in %, memory used and total in bytes, power in mW, temperature in degrees; `!n` instead of a value is
- * NVML's error n, and as a minor of a device that fell off the bus. */
+ * what nvmlInit_v2 returns (or `hang`), then one line a device: minor, UUID, name without spaces, MIG mode
+ * (0, 1, or its parts: `MIG-a@1.0,MIG-b@2.0`, with GPU and compute instance), utilization in %, memory used and total in bytes, power in mW, temperature in degrees; `!n` instead of a value is
+ * NVML's error n, and as a minor of a device that fell off the bus. The first device is the first one on the PCI bus. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,6 +34,27 @@ static int load(void)
     while (!strcmp(first, "hang"))
         sleep(1);
     return atoi(first);
+}
+
+/* The n-th part of a device, from 0: its words, or NULL. Handles of parts are 1000 * device + n + 1. */
+static const char *part(long device, unsigned int n)
+{
+    const char *at = device >= 1 && device <= devices ? field[device - 1][MIG] : "";
+    while (n-- && at)
+        at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL;
+    return at && !strncmp(at, "MIG-", 4) ? at : NULL;
+}
+
+static int instance(void *device, int after, unsigned int *id)
+{
+    long handle = (long)device;
+    int problem = load();
+    const char *words = handle > 1000 ? part(handle / 1000, handle % 1000 - 1) : NULL;
+    if (problem || !words)
+        return problem ? problem : 2;
+    words = strchr(strchr(words, '@'), after);
+    *id = (unsigned int)strtoul(words + 1, NULL, 10);
+    return 0;
 }
 
 static int number(void *device, int which, unsigned long long *value)
@@ -86,14 +107,59 @@ int nvmlDeviceGetHandleByIndex_v2(unsigned int index, void **device)
 }
 
 int nvmlDeviceGetMinorNumber(void *device, unsigned int *minor) { return small(device, MINOR, minor); }
-int nvmlDeviceGetUUID(void *device, char *uuid, unsigned int length) { return text(device, UUID, uuid, length); }
+int nvmlDeviceGetUUID(void *device, char *uuid, unsigned int length)
+{
+    long handle = (long)device;
+    if (handle < 1000)
+        return text(device, UUID, uuid, length);
+    int problem = load();
+    const char *words = part(handle / 1000, handle % 1000 - 1);
+    if (!problem && words)
+        snprintf(uuid, length, "%.*s", (int)strcspn(words, "@"), words);
+    return problem ? problem : words ? 0 : 2;
+}
+
 int nvmlDeviceGetName(void *device, char *name, unsigned int length) { return text(device, NAME, name, length); }
 int nvmlDeviceGetPowerUsage(void *device, unsigned int *milliwatts) { return small(device, POWER, milliwatts); }
 
 int nvmlDeviceGetMigMode(void *device, unsigned int *current, unsigned int *pending)
 {
+    int problem = small(device, MIG, current);
     *pending = 0;
-    return small(device, MIG, current);
+    if (!problem && part((long)device, 0))
+        *current = 1;
+    return problem;
+}
+
+int nvmlDeviceGetMaxMigDeviceCount(void *device, unsigned int *count)
+{
+    unsigned long long unused;
+    *count = 7;
+    return number(device, MINOR, &unused);
+}
+
+int nvmlDeviceGetMigDeviceHandleByIndex(void *device, unsigned int n, void **handle)
+{
+    int problem = load();
+    if (!problem && !part((long)device, n))
+        return 6; /* NVML_ERROR_NOT_FOUND */
+    *handle = (void *)(1000 * (long)device + n + 1);
+    return problem;
+}
+
+int nvmlDeviceGetGpuInstanceId(void *device, unsigned int *id) { return instance(device, '@', id); }
+int nvmlDeviceGetComputeInstanceId(void *device, unsigned int *id) { return instance(device, '.', id); }
+
+typedef struct { char legacy[16]; unsigned int domain, bus, device, id, subsystem; char bus_id[32]; } pci_t;
+
+int nvmlDeviceGetPciInfo_v3(void *device, pci_t *pci)
+{
+    unsigned long long unused;
+    int problem = number(device, MINOR, &unused);
+    memset(pci, 0, sizeof *pci);
+    if (!problem)
+        snprintf(pci->bus_id, sizeof pci->bus_id, "00000000:%02lX:00.0", (long)device);
+    return problem;
 }
 
 int nvmlDeviceGetTemperature(void *device, int sensor, unsigned int *degrees)

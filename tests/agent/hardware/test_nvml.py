@@ -10,6 +10,7 @@ from tests.agent.hardware.conftest import IDLE_GPU, FakeNvml
 from tracker.agent.hardware.devices import DriverGone, GpuReading
 from tracker.agent.hardware.gpus import REOPEN_AFTER_S, Gpus, open_driver
 from tracker.agent.hardware.nvml import Nvml
+from tracker.agent.hardware.slots import slots
 
 
 class Clock:
@@ -19,11 +20,11 @@ class Clock:
         return self.now_s
 
 
-def gpus(nvml: FakeNvml, *, by_file: bool = False) -> tuple[Gpus, list[str], Clock]:
+def gpus(nvml: FakeNvml, files: list[list[str]] | None = None) -> tuple[Gpus, list[str], Clock]:
     said: list[str] = []
     clock = Clock()
     opened = lambda: open_driver(str(nvml.library), "/nowhere")  # noqa: E731
-    return Gpus(by_file, said.append, opened, clock), said, clock
+    return Gpus(files, said.append, opened, clock), said, clock
 
 
 def test_a_device_tells_what_it_is_and_does(nvml: FakeNvml) -> None:
@@ -93,19 +94,44 @@ def test_a_node_without_library_says_so_once(tmp_path: Path) -> None:
         open_driver(str(tmp_path / "libnvidia-ml.so.1"), "/nowhere")
 
 
-def test_split_gpus_are_left_alone(nvml: FakeNvml) -> None:
-    nvml.says(f"0 GPU-a A100 1 {IDLE_GPU}")
+PARTS = "MIG-a@1.0,MIG-b@2.0"
+
+
+def names(found: Gpus, count: int) -> list[tuple[str | None, str | None] | None]:
+    """UUIDs of the device and of the part behind each of Slurm's indices."""
+    slots = [found.slot(index) for index in range(count)]
+    return [(one.device.uuid, one.part.uuid if one.part else None) if one and one.device else None for one in slots]
+
+
+def test_a_gpu_that_is_split_does_not_hide_those_that_are_whole(nvml: FakeNvml) -> None:
+    nvml.says(f"0 GPU-a A100 {PARTS} {IDLE_GPU}", "1 GPU-b A100 0 50 1 2 70000 30")
     found, said, _ = gpus(nvml)
-    assert found.device(0) is None
-    assert said == ["GPUs are not sampled: they are split into parts (MIG), of which NVML tells nothing by job"]
+    assert names(found, 4) == [("GPU-a", "MIG-a"), ("GPU-a", "MIG-b"), ("GPU-b", None), None]
+    assert found.read(1) == GpuReading(None, None, None, None, None)  # what it does is that of several jobs
+    reading = found.read(2)
+    assert reading is not None
+    assert reading.utilization_percent == 50
+    assert said == []
 
 
 def test_slurms_index_follows_the_bus_or_the_device_files(nvml: FakeNvml) -> None:
-    nvml.says(f"1 GPU-first-on-bus H200 0 {IDLE_GPU}", f"0 GPU-nvidia0 H200 0 {IDLE_GPU}")
-    by_bus, by_file = gpus(nvml)[0].device(0), gpus(nvml, by_file=True)[0].device(0)
-    assert by_bus is not None
-    assert by_file is not None
-    assert (by_bus.uuid, by_file.uuid) == ("GPU-first-on-bus", "GPU-nvidia0")
+    bus = ("2 GPU-x H200 0", "0 GPU-y H200 0", "1 GPU-z H200 0")
+    nvml.says(*(f"{one} {IDLE_GPU}" for one in bus))
+    assert names(gpus(nvml)[0], 3) == [("GPU-x", None), ("GPU-y", None), ("GPU-z", None)]
+    files = [["/dev/nvidia1"], ["/dev/nvidia2"], ["/dev/nvidia7"]]  # not all of them, nor in the driver's order
+    assert names(gpus(nvml, files)[0], 4) == [("GPU-z", None), ("GPU-x", None), None, None]
+
+
+def test_a_part_is_known_by_the_capability_that_gres_conf_names(nvml: FakeNvml, tmp_path: Path) -> None:
+    nvml.says(f"1 GPU-a A100 {PARTS} {IDLE_GPU}")
+    minors = tmp_path / "mig-minors"
+    minors.write_text("config 1\ngpu1/gi1/access 30\ngpu1/gi1/ci0/access 31\ngpu1/gi2/ci0/access 40\n")
+    files = [["/dev/nvidia1", f"/dev/nvidia-caps/nvidia-cap{one}"] for one in (40, 31)]
+    driver = open_driver(str(nvml.library), "/nowhere")
+    found = slots(driver.devices, files, str(minors))
+    assert [one.part.uuid if one.part else None for one in found] == ["MIG-b", "MIG-a"]
+    assert [one.device.address if one.device else None for one in found] == ["00000000:01:00.0"] * 2
+    assert [one.part for one in slots(driver.devices, files, "/nowhere")] == [None, None]
 
 
 @pytest.mark.gpu

@@ -146,7 +146,7 @@ def test_a_clock_that_is_put_right_by_hours_changes_times_and_nothing_else(
 def test_only_the_jobs_own_gpus_are_read(start: Start, nvml: FakeNvml) -> None:
     start(BUSY, **IN_JOB)
     nvml.says(*(f"{index} GPU-{index} H200 0 {index * 10} 8 80 70000 30" for index in range(4)))
-    gpus = Gpus(False, lambda _: None, lambda: open_driver(str(nvml.library)))
+    gpus = Gpus(None, lambda _: None, lambda: open_driver(str(nvml.library)))
     watch = Watch(slurm_job(os.geteuid(), gpus=(1, 3)), roots=NO_GROUPS, gpus=gpus)
     sample = watch.first_sample()
     assert {name: value for name, value in sample.items() if ".gpu." in name or "/gpu." in name} == {
@@ -164,7 +164,7 @@ def test_only_the_jobs_own_gpus_are_read(start: Start, nvml: FakeNvml) -> None:
 
 def test_a_requeued_job_names_its_gpus_again(start: Start, nvml: FakeNvml) -> None:
     nvml.says(f"0 GPU-0 H200 0 {IDLE_GPU}")
-    gpus = Gpus(False, lambda _: None, lambda: open_driver(str(nvml.library)))
+    gpus = Gpus(None, lambda _: None, lambda: open_driver(str(nvml.library)))
     watch = Watch(slurm_job(os.geteuid(), gpus=(0,)), roots=NO_GROUPS, gpus=gpus)
     for _ in range(2):
         attempt = start(BUSY, **IN_JOB)

@@ -34,7 +34,8 @@ class _AmdDevice(Device):
     def __init__(self, path: str, minor: int) -> None:
         self._path = path
         number = _text(f"{path}/unique_id")
-        super().__init__(f"GPU-{number}" if number else None, _text(f"{path}/product_name"), minor)
+        name = _text(f"{path}/product_name")
+        super().__init__(f"GPU-{number}" if number else None, name, minor, os.path.basename(path))
 
     def read(self) -> GpuReading:
         load = _number(f"{self._path}/gpu_busy_percent")

@@ -19,11 +19,28 @@ class DriverGone(Exception):
     """The driver cannot be asked: it is not there, was unloaded or replaced. It is right to try again later."""
 
 
-class Device:
-    """A GPU. `minor` is the number of its device file; None where it is not known, as of one that fell off the bus."""
+class Part(NamedTuple):
+    """A part of a GPU that is split (MIG), with the numbers of its GPU instance and its compute instance."""
 
-    def __init__(self, uuid: str | None, name: str | None, minor: int | None) -> None:
-        self.uuid, self.name, self.minor = uuid, name, minor
+    uuid: str
+    instance: tuple[int, int] | None
+
+
+class Device:
+    """A GPU. `minor` is the number of its device file; None where it is not known, as of one that fell off the bus.
+
+    `address` is where it is on the PCI bus. One that is split has `parts`.
+    """
+
+    def __init__(
+        self,
+        uuid: str | None,
+        name: str | None,
+        minor: int | None,
+        address: str | None = None,
+        parts: Sequence[Part] | None = None,
+    ) -> None:
+        self.uuid, self.name, self.minor, self.address, self.parts = uuid, name, minor, address, parts
 
     def read(self) -> GpuReading:
         """Return what it does now. Raises DriverGone."""

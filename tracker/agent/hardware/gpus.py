@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from typing import Callable
+from typing import Callable, Sequence
 
 from tracker.agent.hardware.amd import ROOT, Amd
 from tracker.agent.hardware.devices import Device, Driver, DriverGone, GpuReading
 from tracker.agent.hardware.nvml import LIBRARY, Nvml
+from tracker.agent.hardware.slots import Slot, slots
 
 REOPEN_AFTER_S = 60.0
 
@@ -15,44 +16,44 @@ REOPEN_AFTER_S = 60.0
 def open_driver(library: str = LIBRARY, sysfs: str = ROOT) -> Driver:
     """Open the driver of this node's GPUs. Raises DriverGone with the reason."""
     try:
-        nvml = Nvml(library)
+        return Nvml(library)
     except DriverGone as problem:
         try:
             return Amd(sysfs)
         except DriverGone as other:
             raise DriverGone(f"{problem}, and {other}") from None
-    if nvml.is_split:
-        nvml.close()
-        raise DriverGone("they are split into parts (MIG), of which NVML tells nothing by job")
-    return nvml
 
 
 class Gpus:
-    """The node's GPUs. The driver is opened when it is first asked for, and again at most once a minute.
+    """The node's GPUs by Slurm's index. The driver is opened when first asked for, and again at most once a minute.
 
-    Slurm counts GPUs along the PCI bus if it found them itself (AutoDetect), and in the order of their device files if
-    gres.conf names those; `by_file` says which of it holds here.
+    `files` are those that gres.conf names (see gres.py). Which of Slurm's indices is which device is found out once,
+    when the driver is opened, not for each job.
     """
 
     def __init__(
         self,
-        by_file: bool,
+        files: Sequence[Sequence[str]] | None,
         say: Callable[[str], None],
         opened: Callable[[], Driver] = open_driver,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._by_file, self._say, self._open, self._clock = by_file, say, opened, clock
+        self._files, self._say, self._open, self._clock = files, say, opened, clock
         self._driver: Driver | None = None
+        self._table: list[Slot] = []
         self._not_before_s = clock()
         self._told: set[str] = set()
 
+    def slot(self, index: int) -> Slot | None:
+        """Return what Slurm calls `index`; None if there is nothing or nobody can tell."""
+        self._opened()
+        slot = self._table[index] if 0 <= index < len(self._table) else None
+        return slot if slot and slot.device else None
+
     def device(self, index: int) -> Device | None:
-        """Return the device that Slurm calls `index`; None if there is none or nobody can tell."""
-        driver = self._opened()
-        devices = list(driver.devices) if driver else []
-        if self._by_file and all(device.minor is not None for device in devices):
-            devices.sort(key=lambda device: device.minor or 0)
-        return devices[index] if 0 <= index < len(devices) else None
+        """Return the device of that index, which several may have; None if there is none or nobody can tell."""
+        slot = self.slot(index)
+        return slot.device if slot else None
 
     def read(self, index: int) -> GpuReading | None:
         """Return what a device does; None if nobody can tell."""
@@ -68,6 +69,7 @@ class Gpus:
             self._not_before_s = self._clock() + REOPEN_AFTER_S
             try:
                 self._driver = self._open()
+                self._table = slots(self._driver.devices, self._files)
             except DriverGone as problem:
                 self._tell(f"GPUs are not sampled: {problem}")
         return self._driver
@@ -76,7 +78,7 @@ class Gpus:
         self._tell(f"GPUs are not sampled for a while: {why}")
         if self._driver is not None:
             self._driver.close()
-        self._driver = None
+        self._driver, self._table = None, []
         self._not_before_s = self._clock() + REOPEN_AFTER_S
 
     def _tell(self, message: str) -> None:

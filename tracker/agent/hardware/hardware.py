@@ -21,10 +21,16 @@ class Hardware:
     """Samples the jobs of this node. With `shared` the jobs of Slurm are elsewhere: only scripts here are sampled."""
 
     def __init__(
-        self, spools: JobSpools, node: str, shared: bool, every_s: float, gpus_by_file: bool, say: Callable[[str], None]
+        self,
+        spools: JobSpools,
+        node: str,
+        shared: bool,
+        every_s: float,
+        gpu_files: list[list[str]] | None,
+        say: Callable[[str], None],
     ) -> None:
         self._spools, self._shared, self._every_s = spools, shared, every_s
-        self._process = SamplerProcess(node, every_s, gpus_by_file, say)
+        self._process = SamplerProcess(node, every_s, gpu_files, say)
         self._files = SampleFiles(node)
         self._names: list[str] = []
         self._gpus: dict[str, tuple[int, ...]] = {}

@@ -9,10 +9,11 @@ from __future__ import annotations
 import ctypes
 from typing import Any
 
-from tracker.agent.hardware.devices import Device, Driver, DriverGone, GpuReading
+from tracker.agent.hardware.devices import Device, Driver, DriverGone, GpuReading, Part
 
 LIBRARY = "libnvidia-ml.so.1"
 _UUID_BYTES, _NAME_BYTES = 96, 96
+_MOST_PARTS = 64
 _TEMPERATURE_OF_CHIP = 0
 _GONE = {
     1: "NVML is not initialized",
@@ -31,8 +32,20 @@ class _Memory(ctypes.Structure):
     _fields_ = (("total", ctypes.c_ulonglong), ("free", ctypes.c_ulonglong), ("used", ctypes.c_ulonglong))
 
 
+class _PciInfo(ctypes.Structure):
+    _fields_ = (
+        ("bus_id_legacy", ctypes.c_char * 16),
+        ("domain", ctypes.c_uint),
+        ("bus", ctypes.c_uint),
+        ("device", ctypes.c_uint),
+        ("device_id", ctypes.c_uint),
+        ("subsystem_id", ctypes.c_uint),
+        ("bus_id", ctypes.c_char * 32),
+    )
+
+
 class Nvml(Driver):
-    """NVML, opened. GPUs that are split into parts (MIG) tell nothing of a job, so there are no devices then."""
+    """NVML, opened. Of GPUs that are split (MIG) it tells what their parts are, but no utilization of a part."""
 
     def __init__(self, library: str = LIBRARY) -> None:
         """Open the library and list the devices. Raises DriverGone with the reason."""
@@ -42,8 +55,7 @@ class Nvml(Driver):
             raise DriverGone(f"there is no {library}") from None
         try:
             self._must("nvmlInit_v2")
-            devices = self._list()
-            self.devices, self.is_split = devices, any(device.is_split() for device in devices)
+            self.devices = self._list()
         except DriverGone:
             self.close()
             raise
@@ -89,19 +101,43 @@ class _NvmlDevice(Device):
     def __init__(self, nvml: Nvml, number: int) -> None:
         self._nvml = nvml
         self._handle = ctypes.c_void_p()
-        uuid = name = minor = None
+        uuid = name = minor = address = parts = None
         if nvml.told("nvmlDeviceGetHandleByIndex_v2", ctypes.c_uint(number), ctypes.byref(self._handle)):
             uuid = nvml.text("nvmlDeviceGetUUID", self._handle, _UUID_BYTES)
             name = nvml.text("nvmlDeviceGetName", self._handle, _NAME_BYTES)
             minor = self._number("nvmlDeviceGetMinorNumber")
-        super().__init__(uuid, name, minor)
+            address, parts = self._address(), self._parts()
+        super().__init__(uuid, name, minor, address, parts)
 
-    def is_split(self) -> bool:
+    def _address(self) -> str | None:
+        info = _PciInfo()
+        if not self._told("nvmlDeviceGetPciInfo_v3", ctypes.byref(info)):
+            return None
+        return bytes(info.bus_id).decode("ascii", "replace")
+
+    def _parts(self) -> list[Part] | None:
+        """The parts in NVML's order; None of a GPU that is not split."""
         current, pending = ctypes.c_uint(), ctypes.c_uint()
         told = self._told("nvmlDeviceGetMigMode", ctypes.byref(current), ctypes.byref(pending))
-        return told and current.value == 1
+        if not told or current.value != 1:
+            return None
+        most = self._number("nvmlDeviceGetMaxMigDeviceCount") or 0
+        found = (self._part(number) for number in range(min(most, _MOST_PARTS)))
+        return [part for part in found if part]
+
+    def _part(self, number: int) -> Part | None:
+        handle, gpu, compute = ctypes.c_void_p(), ctypes.c_uint(), ctypes.c_uint()
+        if not self._told("nvmlDeviceGetMigDeviceHandleByIndex", ctypes.c_uint(number), ctypes.byref(handle)):
+            return None
+        uuid = self._nvml.text("nvmlDeviceGetUUID", handle, _UUID_BYTES)
+        knows = self._nvml.told("nvmlDeviceGetGpuInstanceId", handle, ctypes.byref(gpu)) and self._nvml.told(
+            "nvmlDeviceGetComputeInstanceId", handle, ctypes.byref(compute)
+        )
+        return Part(uuid, (gpu.value, compute.value) if knows else None) if uuid else None
 
     def read(self) -> GpuReading:
+        if self.parts is not None:
+            return GpuReading(None, None, None, None, None)  # what it does is that of several jobs
         utilization, memory = _Utilization(), _Memory()
         knows_load = self._told("nvmlDeviceGetUtilizationRates", ctypes.byref(utilization))
         knows_memory = self._told("nvmlDeviceGetMemoryInfo", ctypes.byref(memory))

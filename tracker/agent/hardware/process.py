@@ -26,8 +26,10 @@ _HOME = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.
 class SamplerProcess:
     """Says which jobs there are and hears what they do. Never blocks and never raises."""
 
-    def __init__(self, node: str, every_s: float, gpus_by_file: bool, say: Callable[[str], None]) -> None:
-        self._options = {"node": node, "every_s": every_s, "gpus_by_file": gpus_by_file}
+    def __init__(
+        self, node: str, every_s: float, gpu_files: list[list[str]] | None, say: Callable[[str], None]
+    ) -> None:
+        self._options = {"node": node, "every_s": every_s, "gpu_files": gpu_files}
         self._say = say
         self._process: subprocess.Popen[bytes] | None = None
         self._abandoned: list[subprocess.Popen[bytes]] = []

@@ -125,9 +125,10 @@ class Sampler:
     def _names_of_gpus(self, target: Target, now_s: float) -> Iterable[dict[str, Any]]:
         found = []
         for index in target.gpus:
-            device = self._gpus.device(index)
-            if device is not None and device.uuid is not None:
-                found.append({"index": index, "uuid": device.uuid, "name": device.name})
+            slot = self._gpus.slot(index)
+            if slot is not None and slot.device is not None and slot.device.uuid is not None:
+                part = {"mig": slot.part.uuid} if slot.part else {}
+                found.append({"index": index, "uuid": slot.device.uuid, "name": slot.device.name, **part})
         if found:
             yield {"event": "gpus", "gpus": found, "time": _since_1970(now_s)}
 
@@ -158,7 +159,7 @@ def _since_1970(at_s: float) -> float:
 def main(said: str) -> None:
     """Sample until stdin ends: the agent is gone or wants no more. `said` are the options, in JSON."""
     options = json.loads(said)
-    gpus = Gpus(options["gpus_by_file"], lambda words: _write({"say": words}))
+    gpus = Gpus(options["gpu_files"], lambda words: _write({"say": words}))
     sampler = Sampler(options["node"], options["every_s"], gpus, Roots())
     news = _News()
     try:
