@@ -24,7 +24,8 @@ class RecordedSlurm:
 
     def __init__(self, jobs: int) -> None:
         answers = json.loads(RECORDING.read_text())
-        self._told: dict[str, str] = {one["command"]: one["answer"] for one in answers if one["command"] != "sacct"}
+        first = {one["command"]: one["answer"] for one in reversed(answers)}  # of scontrol the configuration
+        self._told: dict[str, str] = {command: answer for command, answer in first.items() if command != "sacct"}
         waiting = [row for row in rows(self._told["squeue"], _SEPARATOR, FIELDS) if row["State"] == "PENDING"]
         self._shapes = [row for row in waiting if "-" not in row["ArrayTaskID"]]
         self._jobs, self._times = jobs, 0

@@ -36,6 +36,7 @@ class KnownJobs:
 
     def arrange(self) -> dict[str, int]:
         """All jobs, at their places. Takes about two minutes: Slurm's shortest time limit is one."""
+        self._limits()
         self._short_ones()
         self._long_ones()
         self._changed_ones()
@@ -45,6 +46,13 @@ class KnownJobs:
             self._await(name, state)
         self._await_accounted("timeout")
         return self.ids
+
+    def _limits(self) -> None:
+        """A QOS with limits of each kind, of which one holds a job back."""
+        limits = ["MaxJobsPerUser=1", "MaxTRESPerUser=cpu=6,mem=4G", "MaxWall=1-12:00:00", "GrpTRES=gres/gpu=3"]
+        self._as_root("sacctmgr", "-i", "add", "qos", "tight", *limits)
+        self._as_root("sacctmgr", "-i", "modify", "user", "alice", "set", "qos+=tight")
+        self._as_root("sacctmgr", "-i", "modify", "account", "phys", "set", "GrpTRES=cpu=500", "MaxJobs=300")
 
     def _short_ones(self) -> None:
         self._submit("timeout", _SLEEP, "--time=1", _TINY)
@@ -63,6 +71,9 @@ class KnownJobs:
         self._submit("cancelled_by_root", _SLEEP, _TINY)
         self._submit("requeued", _SLEEP, "--requeue", _TINY)
         self._submit("suspended", _SLEEP, _TINY)
+        self._submit("in_its_qos", _SLEEP, _TINY, "--qos=tight")
+        self._await("in_its_qos", "RUNNING")
+        self._submit("limited", _SLEEP, _TINY, "--qos=tight")
         for name in ("running_on_gpus", "two_nodes", "het", "of_bob", "cancelled_by_root", "requeued", "suspended"):
             self._await(name, "RUNNING")
 

@@ -34,6 +34,8 @@ def main(argv: Sequence[str]) -> int:
     (version,) = argv
     cluster = Cluster("rec", nodes=2, gpus=2, slurm=version, bare=True)
     cluster.remove()
+    cluster.at.etc.mkdir(parents=True)
+    (cluster.at.etc / "hooks.conf").write_text("PrologFlags=Alloc\nAccountingStorageEnforce=limits,qos\n")
     try:
         cluster.up()
         record(cluster, RECORDINGS / version)
@@ -106,6 +108,8 @@ def _ask_everything(source: Source, known: set[int], began_at: float) -> None:
     jobs = source.queue()
     source.nodes()
     source.records(known | {job.job_id for job in jobs if job.job_id})
+    source.usage(known)
+    source.limits(facts.name)
     began, ended = (datetime.fromtimestamp(at, tz=timezone.utc) for at in (began_at, time.time()))
     source.ended(began, ended)
     print(f"  {source.name}: {len(jobs)} jobs of Slurm {facts.slurm_version}")

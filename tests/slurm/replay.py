@@ -68,7 +68,7 @@ class Recording:
         def ask(arguments: Sequence[str]) -> str:
             token = _TOKEN.search(" ".join(arguments))
             (one,) = [one for one in answers if _matches(one["arguments"], arguments)]
-            answer = _as_asked(one, arguments) if arguments[0] == "sacct" else str(one["answer"])
+            answer = _as_asked(one, arguments) if arguments[0] in ("sacct", "squeue") else str(one["answer"])
             return answer.replace(_SEPARATOR, token[0]) if token else answer
 
         return ask
@@ -90,16 +90,29 @@ def _query_of(path: str) -> tuple[str, frozenset[str]]:
 
 
 def _matches(recorded: Sequence[str], asked: Sequence[str]) -> bool:
-    """Whether a recorded call is the asked one, whatever its separator and, in accounting, its jobs and times."""
-    plain = [_TOKEN.sub(_SEPARATOR, one) for one in asked]
-    if asked[0] != "sacct":
-        return list(recorded) == plain
-    return recorded[1].partition("=")[0] == plain[1].partition("=")[0] and list(recorded[-6:-1]) == plain[-6:-1]
+    """Whether a recorded call is the asked one or told more, whatever separator and, in accounting, jobs and times."""
+    if recorded[0] != asked[0] or asked[0] not in ("squeue", "sacct"):
+        return list(recorded) == [_told(one) for one in asked]
+    if asked[0] == "squeue":
+        alike = recorded[:-1] == list(asked[:-1])
+    else:
+        alike = recorded[1].partition("=")[0] == asked[1].partition("=")[0]
+        alike &= "--allocations" not in recorded or "--allocations" in asked
+    return alike and {*_fields(asked)} <= {*_fields(recorded)}
+
+
+def _told(argument: str) -> str:
+    return _TOKEN.sub(_SEPARATOR, argument)
+
+
+def _fields(arguments: Sequence[str]) -> list[str]:
+    """What squeue or sacct was asked for."""
+    return [one.partition(":")[0] for one in arguments[-1].removeprefix("--format=").split(",")]
 
 
 def _as_asked(recorded: dict[str, Any], asked: Sequence[str]) -> str:
-    """What sacct would have said when asked for fewer fields, and for no steps."""
-    told, wanted = (one[-1].removeprefix("--format=").split(",") for one in (recorded["arguments"], asked))
+    """What squeue or sacct would have said when asked for fewer fields, and sacct for no steps."""
+    told, wanted = _fields(recorded["arguments"]), _fields(asked)
     cells = recorded["answer"].split(_SEPARATOR)
     rows = [
         dict(zip(told, (cell.lstrip("\n") for cell in cells[at : at + len(told)]), strict=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -10,6 +11,7 @@ from tests.slurm.replay import VERSIONS, Recording
 from tracker.errors import SlurmUnavailable
 from tracker.slurm.accounting import chains
 from tracker.slurm.commands import Commands
+from tracker.slurm.limits import limit_in_words
 from tracker.slurm.queue import FIELDS, parse_queue
 from tracker.slurm.records import QueuedJob, Record
 from tracker.slurm.source import Source
@@ -98,7 +100,6 @@ def test_what_only_the_controller_knows(pair: tuple[Recording, Source]) -> None:
     recording, source = pair
     jobs = source.queue()
     assert _job(recording, jobs, "requeued").restarts == 1
-    assert _job(recording, jobs, "of_bob").admin_comment == "told by root"
     assert (_job(recording, jobs, "depends").dependency or "").startswith("afterok:")
     assert _job(recording, jobs, "waits_for_resources").start_estimate_at is not None
     assert (_job(recording, jobs, "waits_behind").priority or 0) > 0
@@ -123,7 +124,7 @@ def test_components_of_a_het_job(pair: tuple[Recording, Source]) -> None:
     recording, source = pair
     leader = recording.job_id("het")
     parts = [job for job in source.queue() if job.het_job_id == leader]
-    assert {(job.job_id, job.het_offset) for job in parts} == {(leader, 0), (leader + 1, 1)}
+    assert {job.job_id for job in parts} == {leader, leader + 1}
 
 
 def test_names_that_want_to_do_harm(pair: tuple[Recording, Source]) -> None:
@@ -165,6 +166,48 @@ def test_steps_are_not_asked_for(pair: tuple[Recording, Source]) -> None:
     asked: list[Sequence[str]] = []
     Commands(timeout_s=1, ask=lambda arguments: asked.append(arguments) or "").records([7])  # type: ignore[func-returns-value]
     assert "--allocations" in asked[0]
+
+
+def test_what_an_ended_job_has_used(pair: tuple[Recording, Source]) -> None:
+    """A batch script of 4 MB beside a step of 60 MB, then one that holds nothing."""
+    recording, source = pair
+    found = {one.job_id: one for one in source.usage([recording.job_id(name) for name in ENDS])}
+    used = found[recording.job_id("steps")]
+    assert 60_000_000 < (used.memory_bytes or 0) < 80_000_000
+    assert 0 < used.cpu_s < 5
+    (record,) = _attempts(recording, source, "steps")
+    assert used.started_at == record.started_at
+
+
+def test_both_sources_tell_the_same_usage() -> None:
+    for version in VERSIONS:
+        recording = Recording(version)
+        ids = [recording.job_id(name) for name in ENDS if name != "cancelled_waiting"]
+        by_commands, by_rest = (
+            {one.job_id: one for one in recording.source(name).usage(ids) if one.job_id in ids}
+            for name in ("commands", "rest")
+        )
+        assert by_commands.keys() == by_rest.keys()
+        for job_id, one in by_commands.items():
+            other = by_rest[job_id]
+            assert one.memory_bytes == other.memory_bytes
+            assert one.cpu_s == pytest.approx(other.cpu_s, abs=0.01)
+
+
+def test_the_limit_that_holds_a_job_back(pair: tuple[Recording, Source]) -> None:
+    recording, source = pair
+    held = _job(recording, source.queue(), "limited")
+    assert (held.state, held.reason) == ("PENDING", "QOSMaxJobsPerUserLimit")
+    limits = source.limits(recording.facts["cluster"])
+    assert limit_in_words(held, limits) == "MaxJobsPU=1 of the QOS tight"
+    assert (limits.qos["tight"]["MaxTRESPU"], limits.qos["tight"]["GrpTRES"]) == ("cpu=6,mem=4G", "gres/gpu=3")
+    asks_for_time = replace(held, reason="QOSMaxWallDurationPerJobLimit")
+    assert limit_in_words(asks_for_time, limits) == "MaxWall=1-12:00:00 (1d 12h) of the QOS tight"
+    in_its_account = replace(held, reason="AssocGrpCpuLimit")
+    assert limit_in_words(in_its_account, limits) == "GrpTRES=cpu=500 of the account phys"
+    too_long = replace(held, reason="PartitionTimeLimit")
+    assert limit_in_words(too_long, limits) == "MaxTime=1-00:00:00 (1d 00h) of the partition gpu"
+    assert limit_in_words(replace(held, reason="Resources"), limits) is None
 
 
 def test_jobs_that_ended_in_a_window(pair: tuple[Recording, Source]) -> None:

@@ -23,10 +23,9 @@ from tracker.slurm.values import (
 
 FIELDS = (
     "JobID", "JobIDRaw", "State", "ExitCode", "Submit", "Eligible", "Start", "End", "Suspended",
-    "NodeList", "User", "Account", "Partition", "Reason", "AllocTRES", "ReqTRES", "TimelimitRaw",
+    "NodeList", "User", "Account", "Partition", "AllocTRES", "ReqTRES", "TimelimitRaw",
     "JobName", "WorkDir", "Comment",
 )  # fmt: skip
-ENDED_STATES = ("CD", "F", "CA", "TO", "NF", "PR", "OOM", "RQ", "DL", "BF")
 _REQUEUE_WITHIN = timedelta(minutes=5)
 
 
@@ -37,7 +36,7 @@ def parse_accounting(answer: str, separator: str) -> list[Record]:
 
 def _record(row: dict[str, str]) -> Record:
     word = row["State"]
-    array_id, tasks, het_id, _ = job_name(row["JobID"])
+    array_id, tasks, het_id = job_name(row["JobID"])
     exit_code, signal = exit_of(row["ExitCode"])
     by = re.search(r" by (\d+)", word)
     nodes = given(row["NodeList"])
@@ -61,10 +60,8 @@ def _record(row: dict[str, str]) -> Record:
         user=given(row["User"]),
         account=given(row["Account"]),
         partition=given(row["Partition"]),
-        reason=given(row["Reason"]),
         eligible_at=moment(row["Eligible"]),
         suspended_s=limit_s(row["Suspended"]),
-        asked=asked,
         held=held,
         gpu_count=held.gpus if row["AllocTRES"] else asked.gpus,
         time_limit_s=None if limit_min is None else limit_min * 60,
@@ -74,16 +71,16 @@ def _record(row: dict[str, str]) -> Record:
     )
 
 
-def job_name(name: str) -> tuple[int | None, tuple[int, ...], int | None, int | None]:
-    """Array id, its tasks, het job id and offset of a name such as `7`, `5_3`, `5_[7-9%2]` or `12+1`."""
+def job_name(name: str) -> tuple[int | None, tuple[int, ...], int | None]:
+    """Array id, its tasks and het job id of a name such as `7`, `5_3`, `5_[7-9%2]` or `12+1`."""
     array = re.match(r"(\d+)_\[?([\d,:-]+)", name)
     if array:
         try:
-            return int(array[1]), tuple(int(one) for one in RangeSet(array[2])), None, None
+            return int(array[1]), tuple(int(one) for one in RangeSet(array[2])), None
         except RangeSetException:
-            return int(array[1]), (), None, None
-    het = re.match(r"(\d+)\+(\d+)", name)
-    return (None, (), int(het[1]), int(het[2])) if het else (None, (), None, None)
+            return int(array[1]), (), None
+    het = re.match(r"(\d+)\+\d+", name)
+    return None, (), int(het[1]) if het else None
 
 
 def chains(records: Iterable[Record]) -> list[list[Record]]:

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeVar
 
-from tracker.slurm.records import ClusterFacts, Node, QueuedJob, Record
+from tracker.slurm.records import ClusterFacts, Limits, Node, QueuedJob, Record, Usage
 from tracker.slurm.source import Source
 
 HOUR_S = 3600.0
+KINDS = ("facts", "queue", "nodes", "records", "ended", "usage", "limits")
 Answer = TypeVar("Answer")
 
 
@@ -43,11 +44,11 @@ class Count:
 
 
 class Counted:
-    """Another source, with counts by kind of question: `facts`, `queue`, `nodes`, `records` and `ended`."""
+    """Another source, with counts by kind of question."""
 
     def __init__(self, source: Source, clock_s: Callable[[], float] = time.monotonic) -> None:
         self._source, self._clock_s = source, clock_s
-        self.counts: dict[str, Count] = {kind: Count() for kind in ("facts", "queue", "nodes", "records", "ended")}
+        self.counts: dict[str, Count] = {kind: Count() for kind in KINDS}
 
     @property
     def waited_s(self) -> float:
@@ -78,6 +79,14 @@ class Counted:
     def ended(self, since: datetime, until: datetime, *, user: str | None = None) -> list[Record]:
         """Records of jobs that ended in that time."""
         return self._count("ended", lambda: self._source.ended(since, until, user=user))
+
+    def usage(self, job_ids: Iterable[int]) -> list[Usage]:
+        """What every attempt of these jobs has used."""
+        return self._count("usage", lambda: self._source.usage(job_ids))
+
+    def limits(self, cluster: str) -> Limits:
+        """The limits of the cluster's accounting and partitions."""
+        return self._count("limits", lambda: self._source.limits(cluster))
 
     def figures(self) -> dict[str, dict[str, float]]:
         """`asked`, `failed` and `last_hour` since this watcher began, and `last_s`, by kind."""

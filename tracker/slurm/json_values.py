@@ -74,12 +74,10 @@ def resources(found: Any) -> Resources:
     for one in found if isinstance(found, list) else ():
         kind = "/".join(str(part) for part in (one.get("type"), one.get("name")) if part)
         counts[kind] = number(one.get("count")) or 0
-    types = ((kind.removeprefix("gres/gpu:"), count) for kind, count in counts.items() if kind.startswith("gres/gpu:"))
     return Resources(
         cpus=counts.get("cpu", 0),
         memory_bytes=counts.get("mem", 0) << 20,
         nodes=counts.get("node", 0),
         gpus=counts.get("gres/gpu", 0),
         shards=counts.get("gres/shard", 0) + counts.get("gres/mps", 0),
-        gpu_types=tuple(sorted(types)),
     )

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import re
-
 from tracker.slurm.asking import rows
 from tracker.slurm.records import Node
-from tracker.slurm.values import given, whole
+from tracker.slurm.values import given, gres_gpus, whole
 
 FIELDS = ("NodeList", "StateLong", "CPUsState", "Memory", "AllocMem", "Gres", "GresUsed", "Partition", "Reason")
-_GPU = re.compile(r"gpu:(?:[^:,()]+:)?(\d+)")
 
 
 def parse_nodes(answer: str, separator: str) -> list[Node]:
@@ -32,7 +29,7 @@ def _node(row: dict[str, str]) -> Node:
         cpus_alloc=cpus[0],
         memory_mb=whole(row["Memory"]) or 0,
         memory_alloc_mb=whole(row["AllocMem"]) or 0,
-        gpus=sum(int(one) for one in _GPU.findall(row["Gres"])),
-        gpus_used=sum(int(one) for one in _GPU.findall(row["GresUsed"])),
+        gpus=gres_gpus(row["Gres"]),
+        gpus_used=gres_gpus(row["GresUsed"]),
         partitions=[],
     )

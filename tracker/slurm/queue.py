@@ -14,11 +14,10 @@ from tracker.slurm.states import PENDING, RUNNING, SUSPENDED, base_state
 from tracker.slurm.values import OutputFacts, exit_of, given, limit_s, moment, resources, text, whole
 
 FIELDS = (
-    "JobID", "ArrayJobID", "ArrayTaskID", "HetJobID", "HetJobOffset", "UserName", "UserID", "Account", "Partition",
-    "QOS", "State", "Reason", "SubmitTime", "EligibleTime", "StartTime", "EndTime", "TimeLimit", "TimeUsed",
-    "NodeList", "SchedNodes", "ReqNodes", "tres-alloc", "RestartCnt", "BatchHost", "PriorityLong", "exit_code",
-    "DerivedEC", "Dependency", "Reservation", "Feature", "Licenses", "Name", "Comment", "admin_comment", "WorkDir",
-    "Command", "StdOut", "StdErr",
+    "JobID", "ArrayJobID", "ArrayTaskID", "HetJobID", "UserName", "UserID", "Account", "Partition", "QOS", "State",
+    "Reason", "SubmitTime", "EligibleTime", "StartTime", "EndTime", "TimeLimit", "TimeUsed", "NodeList", "SchedNodes",
+    "tres-alloc", "RestartCnt", "BatchHost", "PriorityLong", "exit_code", "Dependency", "Reservation", "Feature",
+    "Licenses", "Name", "Comment", "WorkDir", "Command", "StdOut", "StdErr",
 )  # fmt: skip
 
 
@@ -63,7 +62,6 @@ def _job(row: dict[str, str], task_id: int | None, throttle: int | None) -> Queu
         array_task_id=task_id,
         array_throttle=throttle,
         het_job_id=whole(row["HetJobID"]) or None,
-        het_offset=whole(row["HetJobOffset"]) if whole(row["HetJobID"]) else None,
         name=text(row["Name"]),
         user=given(row["UserName"]),
         uid=whole(row["UserID"]),
@@ -81,7 +79,6 @@ def _job(row: dict[str, str], task_id: int | None, throttle: int | None) -> Queu
         run_time_s=limit_s(row["TimeUsed"]) if started else None,
         nodes=given(row["NodeList"]),
         scheduled_nodes=given(row["SchedNodes"]),
-        nodes_asked_for=given(row["ReqNodes"]),
         gpu_count=held.gpus,
         resources=held,
         restarts=whole(row["RestartCnt"]) or 0,
@@ -89,13 +86,11 @@ def _job(row: dict[str, str], task_id: int | None, throttle: int | None) -> Queu
         priority=whole(row["PriorityLong"]),
         exit_code=exit_code,
         signal=signal,
-        derived_exit_code=exit_of(row["DerivedEC"])[0] if over else None,
         dependency=given(row["Dependency"]),
         reservation=given(row["Reservation"]),
         features=given(row["Feature"]),
         licenses=given(row["Licenses"]),
         comment=text(row["Comment"]),
-        admin_comment=text(row["admin_comment"]),
         work_dir=text(row["WorkDir"]),
         command=text(row["Command"]),
         stdout=stdout,

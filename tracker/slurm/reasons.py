@@ -96,6 +96,24 @@ _THINGS = {
 }
 
 
+_TRES = {
+    "CPU": "cpu", "MEM": "mem", "MEMORY": "mem", "NODE": "node", "ENERGY": "energy", "GRES": "gres",
+    "LICENSE": "license", "BB": "bb", "BILLING": "billing",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Limit:
+    """The limit behind a code: whether an association or a QOS has it, and what sacctmgr may call it.
+
+    `resource` begins the name of the one that is counted, among those in the limit's value; None where it is a number.
+    """
+
+    holder: str
+    names: tuple[str, ...]
+    resource: str | None
+
+
 @dataclass(frozen=True)
 class Reason:
     """Why a job waits. `words` begin in lower case and end without a full stop.
@@ -124,6 +142,22 @@ def in_words(reason: str | None) -> Reason:
         words = f"Slurm says: {code or 'nothing'}"
     never = code in _NEVER or bool(limit and (limit["extent"] == "Min" or limit["per"] in ("Job", "Node")))
     return Reason(code, words + _details(details), never)
+
+
+def limit_of(code: str) -> Limit | None:
+    """The limit that a code names, by the names of man sacctmgr; None for codes of other kinds."""
+    found = _LIMIT.match(code)
+    if not found or not found["holder"]:
+        return None
+    what, extent, per = found["what"].upper(), found["extent"], found["per"]
+    plain = {"JOB": "Jobs", "JOBS": "Jobs", "SUBMITJOB": "Submit", "SUBMITJOBS": "Submit"}.get(what)
+    plain = plain or ("Wall" if what in ("WALL", "WALLDURATION") else None)
+    minutes = {"RunMinutes": "RunMins", "RunMins": "RunMins", "Minutes": "Mins"}.get(found["time"] or "", "")
+    name = f"{extent}{plain or 'TRES' + minutes}"
+    suffixes = [{"Node": "PerNode", "User": "PU", "Account": "PA"}.get(per or "", "")]
+    if extent == "Max" and not per and found["holder"] == "QOS":
+        suffixes += ["PU", "PA"]
+    return Limit(found["holder"], tuple(name + one for one in suffixes), None if plain else _TRES.get(what, ""))
 
 
 def _limit_in_words(holder: str | None, extent: str, what: str, time: str | None, per: str | None) -> str:

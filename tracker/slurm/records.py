@@ -18,7 +18,6 @@ class Resources:
     nodes: int = 0
     gpus: int = 0
     shards: int = 0  # shares of GPUs (gres/shard, gres/mps), which Slurm does not count among GPUs
-    gpu_types: tuple[tuple[str, int], ...] = ()  # such as (("a100", 2),); those without a type are in `gpus` only
 
 
 @dataclass(frozen=True)
@@ -52,8 +51,7 @@ class QueuedJob:
     resources: Resources = Resources()  # asked for while it waits, held from its start on
     exit_code: int | None = None
     signal: int | None = None
-    # What nobody follows, or Slurm counts on by itself: of two that differ in this alone nothing has happened.
-    het_offset: int | None = field(default=None, compare=False)
+    # Of two that differ in this alone nothing has happened: it is followed by itself (tracker.actions.watch_waits).
     qos: str | None = field(default=None, compare=False)
     eligible_at: datetime | None = field(default=None, compare=False)
     array_throttle: int | None = field(default=None, compare=False)  # tasks of the array that may run at once
@@ -61,9 +59,6 @@ class QueuedJob:
     reservation: str | None = field(default=None, compare=False)
     features: str | None = field(default=None, compare=False)
     licenses: str | None = field(default=None, compare=False)
-    nodes_asked_for: str | None = field(default=None, compare=False)
-    admin_comment: str | None = field(default=None, compare=False)
-    derived_exit_code: int | None = field(default=None, compare=False)  # the highest of the job's steps
     priority: int | None = field(default=None, compare=False)
     start_estimate_at: datetime | None = field(default=None, compare=False)  # the backfill scheduler's, while it waits
     scheduled_nodes: str | None = field(default=None, compare=False)
@@ -95,11 +90,36 @@ class Record:
     name: str | None
     work_dir: str | None
     comment: str | None
-    reason: str | None = None  # why it waited last
     eligible_at: datetime | None = None
     suspended_s: int | None = None  # in all; sacct leaves it out of what has elapsed
-    asked: Resources = Resources()
     held: Resources = Resources()
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What an attempt that ended has used, as its steps tell.
+
+    `memory_bytes`: the most that tasks held, of all tasks and nodes, of steps that ran at the same time added up. So
+    it is what was used at most: tasks need not have held their most at once.
+    """
+
+    job_id: int
+    started_at: datetime | None
+    cpu_s: float
+    memory_bytes: int | None  # None: nobody measured, as of a job that was over too soon
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The limits of accounting and partitions, by Slurm's names of them (sacctmgr, scontrol), without those not set.
+
+    Accounts are named by account, user (empty for the account itself) and partition (empty for all).
+    """
+
+    qos: dict[str, dict[str, str]]
+    accounts: dict[tuple[str, str, str], dict[str, str]]
+    parents: dict[str, str]  # of accounts
+    partitions: dict[str, dict[str, str]]
 
 
 @dataclass(frozen=True)

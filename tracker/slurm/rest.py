@@ -7,16 +7,14 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from tracker.errors import SlurmUnavailable
-from tracker.slurm.records import ClusterFacts, Node, QueuedJob, Record
+from tracker.slurm.records import ClusterFacts, Limits, Node, QueuedJob, Record, Usage
 from tracker.slurm.rest_jobs import parse_jobs, parse_nodes
-from tracker.slurm.rest_records import parse_records
+from tracker.slurm.rest_limits import parse_accounts, parse_partitions, parse_qos
+from tracker.slurm.rest_records import parse_records, parse_usage
 from tracker.slurm.slurmrestd import Api, Get, Json
+from tracker.slurm.states import ENDED_STATES
 
 Found = TypeVar("Found")
-
-ENDED = (
-    "COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "OUT_OF_MEMORY", "DEADLINE", "BOOT_FAIL",
-)  # fmt: skip
 
 
 class Rest:
@@ -59,12 +57,30 @@ class Rest:
     def ended(self, since: datetime, until: datetime, *, user: str | None = None) -> list[Record]:
         """Records of jobs that ended in that time."""
         window = {"start_time": f"uts{since.timestamp():.0f}", "end_time": f"uts{until.timestamp():.0f}"}
-        found = self._records({**window, "state": ENDED})
+        found = self._records({**window, "state": ENDED_STATES})
         return [record for record in found if user is None or record.user == user]
 
+    def usage(self, job_ids: Iterable[int]) -> list[Usage]:
+        """What every attempt of these jobs has used."""
+        wanted = [str(one) for one in sorted(job_ids)]
+        return _understood(parse_usage, self._jobs({"step": wanted}), "jobs") if wanted else []
+
+    def limits(self, cluster: str) -> Limits:
+        """The limits of the cluster's accounting and partitions."""
+        all_qos = self._api.ask("slurmdb", "qos")
+        qos = dict(_understood(parse_qos, all_qos, "QOS" if "QOS" in all_qos else "qos"))  # in capitals by 22.05
+        told = _understood(parse_accounts, self._api.ask("slurmdb", "associations"), "associations")
+        partitions = dict(_understood(parse_partitions, self._api.ask("slurm", "partitions"), "partitions"))
+        mine = [one for one in told if one.cluster == cluster]
+        accounts = {(one.account, one.user, one.partition): one.limits for one in mine}
+        parents = {one.account: one.parent for one in mine if not one.user and one.parent}
+        return Limits(qos, accounts, parents, partitions)
+
     def _records(self, which: Mapping[str, str | Sequence[str]]) -> list[Record]:
-        answer = self._api.ask("slurmdb", "jobs", which, show_duplicates="true")  # 22.05 shows them unasked
-        return _understood(parse_records, answer, "jobs")
+        return _understood(parse_records, self._jobs(which), "jobs")
+
+    def _jobs(self, which: Mapping[str, str | Sequence[str]]) -> Json:
+        return self._api.ask("slurmdb", "jobs", which, show_duplicates="true")  # 22.05 shows them unasked
 
     def _only_cluster(self) -> str:
         """The name of the only cluster in accounting: slurmrestd of old versions does not say which one it is of."""

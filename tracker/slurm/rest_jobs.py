@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,9 +13,7 @@ from tracker.errors import SlurmUnavailable
 from tracker.slurm import json_values as value
 from tracker.slurm.records import Node, QueuedJob
 from tracker.slurm.states import PENDING, RUNNING, SUSPENDED
-from tracker.slurm.values import OutputFacts, resources, text
-
-_GPU = re.compile(r"gpu:(?:[^:,()]+:)?(\d+)")
+from tracker.slurm.values import OutputFacts, gres_gpus, resources, text
 
 
 def parse_jobs(found: list[dict[str, Any]]) -> list[QueuedJob]:
@@ -63,7 +60,6 @@ def _job(one: dict[str, Any], task_id: int | None) -> QueuedJob:
         array_task_id=task_id,
         array_throttle=value.positive(one.get("array_max_tasks")) if task_id is not None and not nodes else None,
         het_job_id=het_job_id,
-        het_offset=value.number(one.get("het_job_offset")) if het_job_id else None,
         name=text(one.get("name") or ""),
         user=user,
         uid=value.number(one.get("user_id")),
@@ -81,7 +77,6 @@ def _job(one: dict[str, Any], task_id: int | None) -> QueuedJob:
         run_time_s=_run_time_s(one) if nodes else None,
         nodes=nodes,
         scheduled_nodes=value.name(one.get("scheduled_nodes")),
-        nodes_asked_for=value.name(one.get("required_nodes")),
         gpu_count=held.gpus,
         resources=held,
         restarts=value.number(one.get("restart_cnt")) or 0,
@@ -89,13 +84,11 @@ def _job(one: dict[str, Any], task_id: int | None) -> QueuedJob:
         priority=value.number(one.get("priority")),
         exit_code=exit_code,
         signal=signal,
-        derived_exit_code=value.exit_of(one.get("derived_exit_code"))[0] if over else None,
         dependency=value.name(one.get("dependency")),
         reservation=value.name(one.get("resv_name")),
         features=value.name(one.get("features")),
         licenses=value.name(one.get("licenses")),
         comment=text(one.get("comment") or ""),
-        admin_comment=text(one.get("admin_comment") or ""),
         work_dir=work_dir,
         command=text(one.get("command") or ""),
         stdout=stdout,
@@ -127,8 +120,8 @@ def _node(one: dict[str, Any]) -> Node:
         cpus_alloc=value.number(one.get("alloc_cpus")) or 0,
         memory_mb=value.number(one.get("real_memory")) or 0,
         memory_alloc_mb=value.number(one.get("alloc_memory")) or 0,
-        gpus=sum(int(count) for count in _GPU.findall(one.get("gres") or "")),
-        gpus_used=sum(int(count) for count in _GPU.findall(one.get("gres_used") or "")),
+        gpus=gres_gpus(one.get("gres") or ""),
+        gpus_used=gres_gpus(one.get("gres_used") or ""),
         partitions=[str(name) for name in one.get("partitions") or ()],
     )
 

@@ -9,8 +9,9 @@ from typing import Any
 from ClusterShell.RangeSet import RangeSet, RangeSetException
 
 from tracker.slurm import json_values as value
-from tracker.slurm.records import Record
+from tracker.slurm.records import Record, Usage
 from tracker.slurm.states import PENDING, RUNNING, SUSPENDED
+from tracker.slurm.usage import Step, most_at_once
 from tracker.slurm.values import text
 
 
@@ -47,10 +48,8 @@ def _record(one: dict[str, Any]) -> Record:
         user=value.name(one.get("user")),
         account=value.name(one.get("account")),
         partition=value.name(one.get("partition")),
-        reason=value.name(said.get("reason")),
         eligible_at=value.moment(at.get("eligible")),
         suspended_s=value.number(at.get("suspended")),
-        asked=asked,
         held=held,
         gpu_count=held.gpus if tres.get("allocated") else asked.gpus,
         time_limit_s=value.limit_s(at.get("limit")),
@@ -58,6 +57,28 @@ def _record(one: dict[str, Any]) -> Record:
         work_dir=text(one.get("working_directory") or ""),
         comment=text(comment.get("job") or ""),
     )
+
+
+def parse_usage(found: list[dict[str, Any]]) -> list[Usage]:
+    """Understand the same list for what its jobs' steps have used."""
+    return [_usage(one) for one in found]
+
+
+def _usage(one: dict[str, Any]) -> Usage:
+    steps = [step for step in one.get("steps") or () if isinstance(step, dict)]
+    times = [(step.get("time") or {}).get("total") or {} for step in steps]
+    cpu_s = sum(
+        (value.number(at.get("seconds")) or 0) + (value.number(at.get("microseconds")) or 0) / 1e6 for at in times
+    )
+    started_at = value.moment((one.get("time") or {}).get("start"))
+    return Usage(value.number(one["job_id"]) or 0, started_at, cpu_s, most_at_once(map(_step, steps)))
+
+
+def _step(step: dict[str, Any]) -> Step:
+    at, total = step.get("time") or {}, ((step.get("tres") or {}).get("requested") or {}).get("total") or ()
+    began_s = value.number(at.get("start")) or 0
+    memory = [value.number(one.get("count")) for one in total if one.get("type") == "mem"]
+    return Step(began_s, value.number(at.get("end")) or began_s, memory[0] if memory else None)
 
 
 def _tasks(array: dict[str, Any]) -> tuple[int, ...]:

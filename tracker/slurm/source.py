@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Protocol
 
-from tracker.slurm.records import ClusterFacts, Node, QueuedJob, Record
+from tracker.slurm.records import ClusterFacts, Limits, Node, QueuedJob, Record, Usage
 
 MAX_JOBS_A_QUESTION = 200
 """So many jobs are asked for by their ids at once."""
@@ -33,3 +33,9 @@ class Source(Protocol):
 
     def ended(self, since: datetime, until: datetime, *, user: str | None = None) -> list[Record]:
         """Records of jobs that ended in that time, those that never started included."""
+
+    def usage(self, job_ids: Iterable[int]) -> list[Usage]:
+        """What every attempt of these jobs has used. They have ended: those that run are left out or told in part."""
+
+    def limits(self, cluster: str) -> Limits:
+        """The limits of the cluster's accounting and partitions."""

@@ -6,6 +6,9 @@ from tracker.states import LIVE_STATES, SLURM_FINAL_STATES
 
 PENDING, RUNNING, SUSPENDED = "PENDING", "RUNNING", "SUSPENDED"
 
+ENDED_STATES = tuple(state for state in SLURM_FINAL_STATES if state != "REVOKED")
+"""Those by which accounting is asked for jobs that ended."""
+
 # slurm.schedmd.com/job_state_codes.html: flags that hide the base state in squeue's one word.
 _BASE = {
     "CONFIGURING": RUNNING,

@@ -16,7 +16,8 @@ _GPUS = re.compile(r"(?:^|,)gres/gpu=(\d+)")
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40, "P": 2**50}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)([KMGTP]?)[nc]?\Z")
 _SHARDS = re.compile(r"(?:^|,)gres/(?:shard|mps)=(\d+)")
-_GPU_TYPE = re.compile(r"gres/gpu:([^=,]+)=(\d+)")
+_GRES_GPUS = re.compile(r"gpu:(?:[^:,()]+:)?(\d+)")
+_CPU_TIME = re.compile(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+(?:\.\d+)?)\Z")
 _TRES = re.compile(r"(?:^|,)(cpu|mem|node)=([^,]+)")
 _NUMBERS = "AajJnst"
 _PATTERN = re.compile(r"%(?:(\d{1,2}))?([%AajJNnstuxb])")
@@ -56,6 +57,20 @@ def gpu_count(tres: str) -> int:
     """GPUs in a list of trackable resources such as `cpu=1,gres/gpu=2,gres/gpu:a100=2`."""
     found = _GPUS.search(tres)
     return int(found[1]) if found else 0
+
+
+def gres_gpus(gres: str) -> int:
+    """GPUs in what nodes say of theirs, such as `gpu:a100:4(S:0-1),gpu:2`."""
+    return sum(int(count) for count in _GRES_GPUS.findall(gres))
+
+
+def cpu_time_s(value: str) -> float:
+    """Seconds of processor time such as `1-02:03:04` or `00:01.250`."""
+    found = _CPU_TIME.match(value)
+    if not found:
+        return 0.0
+    days, hours, minutes, seconds = (float(one or 0) for one in found.groups())
+    return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
 
 
 @dataclass(frozen=True)
@@ -125,14 +140,12 @@ def resources(tres: str) -> Resources:
     if not tres:
         return Resources()
     counts = dict(_TRES.findall(tres))
-    types = tuple(sorted((name, int(count)) for name, count in _GPU_TYPE.findall(tres)))
     return Resources(
         cpus=whole(counts.get("cpu", "")) or 0,
         memory_bytes=size_bytes(counts.get("mem", "")) or 0,
         nodes=whole(counts.get("node", "")) or 0,
         gpus=gpu_count(tres),
         shards=sum(int(count) for count in _SHARDS.findall(tres)),
-        gpu_types=types,
     )
 
 
