@@ -20,7 +20,7 @@ from tracker.actions.pace import Pace
 from tracker.actions.watch import Watcher
 from tracker.errors import Conflict, SlurmUnavailable
 from tracker.settings import Settings
-from tracker.slurm.records import ClusterFacts, Node, QueuedJob, Record
+from tracker.slurm.records import ClusterFacts, Limits, Node, QueuedJob, Record, Usage
 from tracker.store import clusters, runs
 from tracker.store.database import Database
 from tracker.store.tables import Cluster, Run
@@ -67,6 +67,14 @@ class Slurm:
         self.while_asked()
         return self._source.ended(since, until)
 
+    def usage(self, job_ids: Iterable[int]) -> list[Usage]:
+        self._note("usage", self.accounting_is_silent)
+        return self._source.usage(job_ids)
+
+    def limits(self, cluster: str) -> Limits:
+        self._note("limits", self.accounting_is_silent)
+        return self._source.limits(cluster)
+
     def _note(self, question: str, is_silent: bool) -> None:
         self.asked.append(question)
         if is_silent:
@@ -109,7 +117,7 @@ def test_one_look_tells_everything(db: Database, slurm: Slurm) -> None:
     }  # fmt: skip
     assert run_of(db, "timeout").state_source == "accounting"
     assert run_of(db, "cancelled_by_root").reason == "by root"
-    assert slurm.asked == ["facts", "queue", "records", "ended", "nodes"]
+    assert slurm.asked == ["facts", "queue", "records", "ended", "nodes", "limits", "usage"]
 
 
 def test_it_says_what_it_costs_and_what_it_cannot_know(db: Database, slurm: Slurm) -> None:

@@ -9,7 +9,7 @@ from tracker.actions import comments
 from tracker.actions.join_tasks import ArrayTask, join_tasks
 from tracker.slurm.records import QueuedJob
 from tracker.states import FINAL_STATES
-from tracker.store import attempts, experiments, gpus, known_runs, logs, moments, runs, suspensions
+from tracker.store import attempts, experiments, gpus, known_runs, logs, moments, runs, suspensions, usages
 from tracker.store.database import Session
 from tracker.store.tables import Attempt, Run
 
@@ -31,13 +31,17 @@ def apply_queue(session: Session, cluster: str, jobs: Sequence[QueuedJob], now: 
         )
     )
     told = moments.Told()
+    held = []
     for job in jobs:
         run = known.run_of(job)
         if run is None:
             run = _registered(session, cluster, job, now)
             known.add(run)
         _apply(session, run, job, now, told)
+        if job.started_at and job.state in ("RUNNING", "SUSPENDED"):
+            held.append(_held(run, job, job.started_at))
     told.keep(session)
+    usages.hold(session, held)
     gpus.settle(session, [run.id for job in jobs if job.started_at and (run := known.run_of(job))])
 
 
@@ -189,6 +193,11 @@ def _end(session: Session, run: Run, job: QueuedJob) -> bool:
     return runs.changes(
         run, state=job.state, state_source="controller", ended_at=job.ended_at, started_at=first
     )  # fmt: skip
+
+
+def _held(run: Run, job: QueuedJob, started_at: datetime) -> usages.Held:
+    held = job.resources
+    return usages.Held(run.id, started_at, held.cpus, held.memory_bytes, held.nodes, ended=False)
 
 
 def _attempt(session: Session, run: Run, known: list[Attempt], job: QueuedJob, started_at: datetime) -> Attempt:

@@ -11,13 +11,15 @@ from tracker.actions.join_tasks import ArrayTask
 from tracker.slurm.accounting import chains
 from tracker.slurm.records import Record
 from tracker.states import SLURM_FINAL_STATES
-from tracker.store import attempts, experiments, gpus, known_runs, moments, runs, suspensions
+from tracker.store import attempts, experiments, gpus, known_runs, moments, runs, suspensions, usages
 from tracker.store.database import Session
 from tracker.store.tables import Run
 
 Key = tuple[int, int | None]
 """How a job is told in the queue: job id, or array id and task."""
 
+WORTH_ASKING = timedelta(seconds=30)
+"""What shorter attempts used nobody is told: a cluster may end hundreds of them a second."""
 _SAME = timedelta(seconds=1)
 
 
@@ -46,13 +48,16 @@ def reconcile(session: Session, due: Sequence[Run], records: Sequence[Record], l
         for key in _keys(chain[0]):
             found.setdefault(key, []).append(chain)
     told = moments.Told()
+    held = []
     for run in due:
         key = key_of(run.job_id, run.array_job_id, run.array_task_id)
         candidates = [*found.get(key, ()), *found.get((run.job_id or 0, None), ())]
         mine = next((one for one in candidates if _is_of(run, one)), None)
         if mine is not None:
             _apply(session, run, mine, components, key in live, now, told)
+            held += _held(run, mine[-1])
     told.keep(session)
+    usages.hold(session, held)
     gpus.settle(session, [run.id for run in due])
 
 
@@ -86,6 +91,7 @@ def register_ended(session: Session, cluster: str, records: Sequence[Record], no
     for run in runs.of_cluster(session, cluster, {chain[0].job_id for chain in ended}, array_ids):
         for key in {key_of(run.job_id, run.array_job_id, run.array_task_id), (run.job_id or 0, None)}:
             known.setdefault(key, []).append(run)
+    held = []
     for chain in ended:
         record = chain[0]
         candidates = {run.id: run for key in _keys(record) for run in known.get(key, ())}.values()
@@ -95,7 +101,9 @@ def register_ended(session: Session, cluster: str, records: Sequence[Record], no
         for task_id in () if mine else record.array_task_ids or (None,):
             run = _registered(session, cluster, record, task_id, now)
             _apply(session, run, chain, components, is_live=False, now=now, told=told)
+            held += _held(run, chain[-1])
     told.keep(session)
+    usages.hold(session, held)
 
 
 def _is_of(run: Run, chain: Sequence[Record]) -> bool:
@@ -182,6 +190,14 @@ def _gpu_count(record: Record, beside: Sequence[Record]) -> int:
     """How many GPUs an attempt held, those of all components of a het job."""
     same = (one for one in beside if one.started_at and abs(one.started_at - record.started_at) <= _SAME)  # type: ignore[operator]
     return record.gpu_count + sum(one.gpu_count for one in same)
+
+
+def _held(run: Run, last: Record) -> list[usages.Held]:
+    """What the last attempt of a run held that has ended for good, if it went on for long enough to say something."""
+    began, ended = last.started_at, last.ended_at
+    if run.state_source != "accounting" or began is None or ended is None or ended - began < WORTH_ASKING:
+        return []
+    return [usages.Held(run.id, began, last.held.cpus, last.held.memory_bytes, last.held.nodes, ended=True)]
 
 
 def _canceller(record: Record) -> str | None:

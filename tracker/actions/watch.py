@@ -16,6 +16,8 @@ from types import FrameType
 from tracker.actions.pace import MAX_PAUSE_S, Pace
 from tracker.actions.watch_accounting import AccountingLook, now
 from tracker.actions.watch_queue import QueueLook
+from tracker.actions.watch_usage import ask_usage
+from tracker.actions.watch_waits import WaitsLook
 from tracker.errors import Conflict, SlurmUnavailable, Unavailable
 from tracker.settings import Settings
 from tracker.slurm.choice import chosen
@@ -30,6 +32,8 @@ log = logging.getLogger("tracker.watch")
 
 TICK_S = 0.2
 NODES_EVERY_S = 5.0
+WAITS_EVERY_S = 5.0
+USAGE_EVERY_S = 10.0
 CATCH_UP_EVERY_S = 60.0
 FACTS_EVERY_S = 3600.0
 STANDBY_S = 5.0
@@ -49,6 +53,7 @@ class Watcher:
         self._only_own = user is not None
         self._queue = QueueLook(self._db, self._source, user)
         self._accounting = AccountingLook(self._db, self._source, self._queue, user)
+        self._waits = WaitsLook(self._db, self._source, user)
         self._pace = Pace(settings.watch_interval_s, settings.watch_idle_interval_s)
         self._me = f"{socket.gethostname()}:{os.getpid()}"
         self._facts: ClusterFacts | None = None
@@ -141,6 +146,8 @@ class Watcher:
         news |= self._try("accounting", self._settings.watch_interval_s, self._ask_accounting)
         self._try("catch up", CATCH_UP_EVERY_S, self._catch_up)
         self._try("nodes", NODES_EVERY_S, self._look_at_nodes)
+        self._try("waits", WAITS_EVERY_S, self._look_at_waits)
+        self._try("usage", USAGE_EVERY_S, self._ask_usage)
         return news
 
     def _know(self) -> ClusterFacts:
@@ -236,6 +243,16 @@ class Watcher:
         facts = self._know()
         if facts.has_accounting is not False:
             self._accounting.catch_up(facts.name, self._skew, self._renew)
+        return False
+
+    def _look_at_waits(self) -> bool:
+        self._waits.take(self._know().name, self._queue.jobs(), now() + self._skew, self._renew)
+        return False
+
+    def _ask_usage(self) -> bool:
+        facts = self._know()
+        if facts.has_accounting is not False:
+            ask_usage(self._db, self._source, facts.name)
         return False
 
     def _look_at_nodes(self) -> bool:

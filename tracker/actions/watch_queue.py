@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Collection, Sequence, Set
 from datetime import datetime, timedelta
 
 from tracker.actions.apply_queue import apply_queue
@@ -58,6 +58,10 @@ class QueueLook:
     def known(self) -> set[Key]:
         """All jobs that the controller told of."""
         return set(self._seen)
+
+    def jobs(self) -> Collection[QueuedJob]:
+        """All jobs, as the controller told last."""
+        return self._seen.values()
 
     def job(self, key: Key) -> QueuedJob | None:
         """The job, as the controller told last."""

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tracker.cli.job_read import in_the_queue, job_read
 from tracker.client.reading import Api, Run
 from tracker.errors import BadInput
-from tracker.states import FINAL_STATES, LIVE_STATES
+from tracker.states import FINAL_STATES
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -70,12 +71,13 @@ def show(run: str, as_json: bool) -> None:
         return
     facts = {
         "run": found.id, "name": found.name, "experiment": found.experiment, "user": found.user, "job": _job(found),
-        "state": _state(found), "told by": found.state_source, "why": _why(found),
+        "state": _state(found), "told by": found.state_source, "why": found.facts.get("explanation"),
         "submitted": found.submitted_at, "started": found.started_at, "ended": found.ended_at, "time": _took(found),
         "exit code": found.exit_code, "signal": found.signal,
         "nodes": " ".join(sorted({node for one in found.attempts for node in one["nodes"]})),
         "attempts": len(found.attempts),
     }  # fmt: skip
+    facts |= job_read(found)
     print_table([], ([word, value] for word, value in facts.items() if value not in (None, "")))
     for word, pairs in (("param", found.params), ("tag", found.tags)):
         if pairs:
@@ -128,14 +130,14 @@ def tail(run: str, stderr: bool, lines: int, follow: bool) -> None:
 @as_json
 def queue(user: str | None, as_json: bool) -> None:
     """List jobs that wait or run."""
-    runs = list(Api().runs(f"state in ({', '.join(LIVE_STATES)})", user=user))
+    runs = list(Api().jobs(user))
     if as_json:
         _print_json([run.facts for run in runs])
         return
     if not runs:
         click.echo("Nothing waits or runs.", err=True)
         return
-    rows = ([_state(run), _job(run), _name(run), run.user, _took(run), _why(run) or _last(run)] for run in runs)
+    rows = ([_state(run), _job(run), _name(run), run.user, _took(run), in_the_queue(run) or _last(run)] for run in runs)
     print_table(["state", "job", "name", "user", "time", ""], rows)
 
 
@@ -169,11 +171,6 @@ def _state(run: Run) -> Text:
     from rich.text import Text
 
     return Text(run.state, _COLOURS.get(run.state, "red"))
-
-
-def _why(run: Run) -> str:
-    """Why it is in its state; older servers do not tell."""
-    return str(run.facts.get("explanation") or "")
 
 
 def _name(run: Run) -> str:

@@ -54,6 +54,17 @@ class Api:
         asked = {"filter": filter, "order_by": order_by, "experiment": experiment, "user": user}
         return Runs(self, {name: value for name, value in asked.items() if value}, limit)
 
+    def jobs(self, user: str | None = None) -> Iterator[Run]:
+        """Runs that wait or run, newest first, with `forecast` and `start_estimate_at`; of one user if it is given."""
+        cursor = None
+        while True:
+            page = self.get("/jobs", user=user, limit=PAGE_RUNS, cursor=cursor)
+            for facts in page["items"]:
+                yield Run(self, facts)
+            cursor = page["next_cursor"]
+            if cursor is None:
+                return
+
     def run(self, ident: str) -> Run:
         """One run by its id, or by its job such as `dev:12` or `dev:12_3`. Raises NotFound."""
         return Run(self, self.get(f"/runs/{quote(ident, safe=':')}"))
@@ -137,7 +148,7 @@ class Run:
 
     def flat(self) -> dict[str, Any]:
         """Facts, `params.<key>`, `tags.<key>` and `metrics.<name>` (the last value) on one level."""
-        nested = ("params", "tags", "summary", "attempts")
+        nested = ("params", "tags", "summary", "attempts", "waiting", "forecast", "efficiency")
         row = {name: value for name, value in self.facts.items() if name not in nested}
         row.update({f"params.{key}": value for key, value in self.params.items()})
         row.update({f"tags.{key}": value for key, value in self.tags.items()})

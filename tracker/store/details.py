@@ -28,6 +28,7 @@ class Figures(NamedTuple):
     metric: str
     last: float | None
     last_step: int
+    last_restarts: int
     min: float | None
     max: float | None
     total: float

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
@@ -23,7 +23,7 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.orm import Session, aliased, selectinload
+from sqlalchemy.orm import Session, aliased, joinedload, selectinload
 
 from tracker.errors import Conflict, NotFound
 from tracker.states import FINAL_STATES, LIVE_STATES, LOST
@@ -54,6 +54,7 @@ from tracker.store.tables import (
     Summary,
     Suspension,
     Tag,
+    Usage,
     Writer,
 )
 
@@ -77,13 +78,16 @@ _CHILDREN = (
     HookEvent,
     Moment,
     Suspension,
+    Usage,
 )
 _RUNS = Run.__table__.c
 _WITH_IDS = among(_RUNS.id, "ids")
 _OF_JOBS = and_(among(_RUNS.cluster, "clusters"), among(_RUNS.job_id, "jobs"))  # and perhaps others
 _OF_ARRAYS = among(_RUNS.array_job_id, "arrays")
 _ATTEMPTS = selectinload(Run.attempts).selectinload(Attempt.gpus)
-_DETAILS = (selectinload(Run.params), selectinload(Run.tags), selectinload(Run.summary), _ATTEMPTS)
+_DETAILS = (
+    selectinload(Run.params), selectinload(Run.tags), selectinload(Run.summary), _ATTEMPTS, joinedload(Run.usage),
+)  # fmt: skip
 _TWINS_A_STATEMENT = 200
 _UNSEEN = {"synchronize_session": False}
 _JOB_NAME = re.compile(r"(?P<cluster>[^:]+):(?P<job>\d{1,18})(?:_(?P<task>\d{1,18}))?\Z")
@@ -364,6 +368,26 @@ def live_among(
     named = or_(among(_RUNS.job_id, "jobs"), and_(_OF_ARRAYS, among(_RUNS.array_task_id, "tasks")))
     query = select(*_LIVE_JOB).where(Run.cluster == cluster, Run.state.in_(LIVE_STATES), named)
     return [LiveJob(*row) for row in session.execute(query, asked)]
+
+
+class JobState(NamedTuple):
+    """The state of a run, by its job."""
+
+    run_id: str
+    state: str
+    job_id: int | None
+    array_job_id: int | None
+    task_id: int | None
+
+
+def states_of(session: Session, viewer: Identity, cluster: str, job_ids: Iterable[int]) -> list[JobState]:
+    """The states of these jobs and of all tasks of these arrays that may be seen, oldest first; 5,000 at most."""
+    asked = {"jobs": {*job_ids}, "arrays": {*job_ids}}
+    columns = Run.id, Run.state, Run.job_id, Run.array_job_id, Run.array_task_id
+    query = select(*columns).where(
+        Run.cluster == cluster, or_(among(_RUNS.job_id, "jobs"), _OF_ARRAYS), visible_to(viewer)
+    )
+    return [JobState(*row) for row in session.execute(query.order_by(Run.created_at).limit(5000), asked)]
 
 
 def due(session: Session, cluster: str, limit: int) -> list[str]:

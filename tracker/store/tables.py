@@ -147,6 +147,7 @@ class Run(Table):
     tags: Mapped[list[Tag]] = relationship(order_by="Tag.key", lazy="raise", viewonly=True)
     summary: Mapped[list[Summary]] = relationship(order_by="Summary.metric", lazy="raise", viewonly=True)
     attempts: Mapped[list[Attempt]] = relationship(order_by="Attempt.number", lazy="raise", viewonly=True)
+    usage: Mapped[Usage | None] = relationship(lazy="raise", viewonly=True)
 
 
 class Attempt(Table):
@@ -498,6 +499,54 @@ class Cluster(Table):
     slurm_version: Mapped[str | None] = mapped_column(Text)
     lacks: Mapped[list[str]] = mapped_column(types.JSON, default=list, server_default="[]")
     questions: Mapped[dict[str, dict[str, float]]] = mapped_column(types.JSON, default=dict, server_default="{}")
+
+
+class Wait(Table):
+    """What Slurm says of a job that waits, or said last before it started (see store/waits.py).
+
+    `job_id` is an array's for its tasks; `task_id` is NO_TASK for other jobs. `ranked`: it may
+    start if its turn comes, and all that may are known. `estimate_at`: when it will start, as the backfill scheduler
+    thinks; `first_estimate_at` is the first such word. `limit_words`: the limit that holds it back, with its value.
+    """
+
+    __tablename__ = "waits"
+    __table_args__ = (Index("ix_waits_started", "cluster", "started_at"),)
+    cluster: Mapped[str] = mapped_column(Text, primary_key=True)
+    job_id: Mapped[int] = mapped_column(primary_key=True)
+    task_id: Mapped[int] = mapped_column(primary_key=True)
+    partition: Mapped[str] = mapped_column(Text)
+    user: Mapped[str | None] = mapped_column(Text)
+    priority: Mapped[int]
+    ranked: Mapped[bool]
+    eligible_at: Mapped[datetime | None]
+    estimate_at: Mapped[datetime | None]
+    first_estimate_at: Mapped[datetime | None]
+    started_at: Mapped[datetime | None]
+    planned_nodes: Mapped[str | None] = mapped_column(Text)
+    dependency: Mapped[str | None] = mapped_column(Text)
+    reservation: Mapped[str | None] = mapped_column(Text)
+    features: Mapped[str | None] = mapped_column(Text)
+    licenses: Mapped[str | None] = mapped_column(Text)
+    array_throttle: Mapped[int | None]
+    limit_words: Mapped[str | None] = mapped_column(Text)
+
+
+class Usage(Table):
+    """What the newest attempt of a run holds, and has used as its steps told (see store/usages.py).
+
+    `due`: it has ended, and nobody has asked what it used.
+    """
+
+    __tablename__ = "usages"
+    __table_args__ = (Index("ix_usages_due", "run_id", sqlite_where=text("due"), postgresql_where=text("due")),)
+    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
+    started_at: Mapped[datetime | None]
+    cpus: Mapped[int]
+    memory_bytes: Mapped[int]
+    nodes: Mapped[int]
+    due: Mapped[bool] = mapped_column(default=False)
+    cpu_s: Mapped[float | None]
+    used_memory_bytes: Mapped[int | None]
 
 
 class Clock(Table):

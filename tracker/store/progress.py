@@ -1,0 +1,118 @@
+"""Progress: how steps, or samples of a machine, lie in time, from what segments say of themselves and few points."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+from sqlalchemy.orm import Session
+
+from tracker.store import batches, segments, writers
+from tracker.store.points import Ints
+from tracker.store.segments import EXACT, FINE, Piece
+from tracker.store.writers import Author
+
+_LAST_PART = 4  # of a series' time the last quarter is read point by point
+_MOST_EXACT = 4096  # points of a segment that is read as it was written
+Found = tuple[Author, Piece]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a metric's steps stood when, in the newest attempt and of its lowest rank, both ascending.
+
+    Times are microseconds since 1970. Before the last quarter there are few points, the ends of what is kept together.
+    """
+
+    steps: Ints
+    times_us: Ints
+
+
+def read(session: Session, metrics: Mapping[str, str]) -> dict[str, Progress]:
+    """The progress of runs, each by the steps of one metric; by four statements, however many there are."""
+    newest = {
+        run_id: _newest([(author, piece) for author, piece in found if piece.metric == metrics[run_id]])
+        for run_id, found in _pieces(session, list(metrics), sorted({*metrics.values()})).items()
+    }
+    last = [piece for pieces in newest.values() for piece in _last(pieces)]
+    exact = [piece for piece in last if piece.count <= _MOST_EXACT]
+    segments.read(session, {EXACT: exact, FINE: [piece for piece in last if piece.count > _MOST_EXACT]})
+    return {run_id: _progress(pieces) for run_id, pieces in newest.items() if pieces}
+
+
+def _pieces(session: Session, run_ids: Sequence[str], metrics: Sequence[str]) -> dict[str, list[Found]]:
+    """All pieces of these metrics by run, each with its author."""
+    if not run_ids:
+        return {}
+    authors = writers.authors(session, run_ids)
+    pieces = segments.index(session, run_ids, metrics)
+    for run_id, metric, writer, points in batches.waiting(session, run_ids, metrics):
+        pieces.append(Piece.of(run_id, metric, writer, points))
+    found: dict[str, list[Found]] = {}
+    for piece in pieces:
+        author = authors.get((piece.run_id, piece.writer))
+        if author is not None:
+            found.setdefault(piece.run_id, []).append((author, piece))
+    return found
+
+
+def _newest(found: Iterable[Found]) -> list[Piece]:
+    """The pieces of the lowest rank in the newest attempt."""
+    of_scripts = [(author.restarts, -author.rank, piece) for author, piece in found if author.rank is not None]
+    newest = max((one[:2] for one in of_scripts), default=None)
+    return [piece for restarts, rank, piece in of_scripts if (restarts, rank) == newest]
+
+
+def _last(pieces: Sequence[Piece]) -> list[Piece]:
+    """Those with points in the last part of the time that all of them take."""
+    if not pieces:
+        return []
+    began_us, ended_us = min(one.times_us[0] for one in pieces), max(one.times_us[1] for one in pieces)
+    return [one for one in pieces if one.times_us[1] >= ended_us - (ended_us - began_us) // _LAST_PART]
+
+
+def _progress(pieces: Sequence[Piece]) -> Progress:
+    steps, times = [], []
+    for one in pieces:
+        steps.append(np.array(one.steps, np.int64) if one.points is None else one.points.steps)
+        times.append(np.array(one.times_us, np.int64) if one.points is None else one.points.times_us)
+    all_steps, all_times = np.concatenate(steps), np.concatenate(times)
+    order = np.argsort(all_times, kind="stable")
+    return Progress(np.maximum.accumulate(all_steps[order]), all_times[order])
+
+
+def coverage(session: Session, run_id: str, metric: str, began: datetime, ended: datetime, nodes: int) -> float | None:
+    """The part of that time, from 0 to 1, of which machines of so many nodes have samples; None without any.
+
+    A sample speaks for the time until the next one if that comes when samples usually come, else for as long as usual.
+    """
+    found = [piece for author, piece in _pieces(session, [run_id], [metric]).get(run_id, []) if author.rank is None]
+    span_us = (ended - began).total_seconds() * 1e6
+    if not found or span_us <= 0:
+        return None
+    by_writer: dict[str, list[Piece]] = {}
+    for piece in found:
+        by_writer.setdefault(piece.writer, []).append(piece)
+    seen_us = sum(map(_seen_us, by_writer.values()))
+    return min(1.0, float(seen_us / (span_us * max(nodes, 1))))
+
+
+def _seen_us(pieces: list[Piece]) -> float:
+    """How much time the samples of one machine speak for."""
+    pieces.sort(key=lambda one: one.times_us)
+    gaps = [np.empty(0)]
+    for one in pieces:
+        if one.points is not None:
+            gaps.append(np.diff(np.sort(one.points.times_us)))
+        elif one.count > 1:
+            gaps.append(np.full(one.count - 1, (one.times_us[1] - one.times_us[0]) / (one.count - 1)))
+    for one, later in zip(pieces, pieces[1:], strict=False):
+        gaps.append(np.array([max(later.times_us[0] - one.times_us[1], 0)]))
+    all_gaps = np.concatenate(gaps)
+    if not len(all_gaps):
+        return 0.0
+    usual_us = float(np.median(all_gaps))
+    # Before the first sample and after the last one there is one such time, too.
+    return float(np.where(all_gaps <= 2 * usual_us, all_gaps, usual_us).sum()) + usual_us
