@@ -9,13 +9,14 @@ from flask import Blueprint
 from flask.typing import ResponseReturnValue
 from pydantic import BaseModel, ConfigDict
 
+from tracker.actions.forecast import forecasts
 from tracker.states import LIVE_STATES
-from tracker.store import clusters, runs, tables
-from tracker.store.runs import Page
+from tracker.store import clusters, runs, tables, waits
 from web.api.described import described
 from web.api.exchange import answer, read_query
-from web.api.models import NoQuery, PageQuery, RunList, Time
-from web.context import db, viewer
+from web.api.models import NoQuery, PageQuery, Text, Time, Told
+from web.api.readings import Job
+from web.context import db, now, viewer
 
 cluster = Blueprint("cluster", __name__)
 
@@ -29,16 +30,26 @@ class Watched(BaseModel):
     problem: str | None
 
 
-class JobList(RunList):
+class JobList(Told):
     """The queue: runs that have not ended. `as_of`: no cluster's news are older."""
 
+    items: list[Job]
+    next_cursor: str | None
     as_of: Time | None
     clusters: list[Watched]
 
     @classmethod
-    def seen(cls, page: Page, clusters: list[tables.Cluster]) -> JobList:
+    def seen(cls, jobs: list[Job], next_cursor: str | None, clusters: list[tables.Cluster]) -> JobList:
         """The queue as the store has it."""
-        return cls.model_construct(**RunList.of(page).__dict__, as_of=_oldest(clusters), clusters=_watched(clusters))
+        return cls.model_construct(
+            items=jobs, next_cursor=next_cursor, as_of=_oldest(clusters), clusters=_watched(clusters)
+        )
+
+
+class JobsQuery(PageQuery):
+    """Which part of the queue; of one user if `user` is given."""
+
+    user: Text | None = None
 
 
 class Node(BaseModel):
@@ -84,14 +95,17 @@ def _watched(clusters: Iterable[tables.Cluster]) -> list[Watched]:
 
 
 @cluster.get("/jobs")
-@described(JobList, query=PageQuery)
+@described(JobList, query=JobsQuery)
 def jobs() -> ResponseReturnValue:
     """Runs that wait or run, newest first."""
-    asked = read_query(PageQuery)
+    asked = read_query(JobsQuery)
     with db().read() as session:
-        page = runs.find(session, viewer(), states=LIVE_STATES, limit=asked.limit, cursor=asked.cursor)
+        page = runs.find(session, viewer(), user=asked.user, states=LIVE_STATES, limit=asked.limit, cursor=asked.cursor)
         watched = clusters.all_of_them(session)
-    return answer(JobList.seen(page, watched))
+        found = waits.of_runs(session, [run for run in page.items if run.state == "PENDING"])
+        expected = forecasts(session, page.items, now())
+    items = [Job.seen(run, found.get(run.id), expected.get(run.id)) for run in page.items]
+    return answer(JobList.seen(items, page.next_cursor, watched))
 
 
 @cluster.get("/nodes")

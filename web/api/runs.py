@@ -8,13 +8,15 @@ from flask import Blueprint
 from flask.typing import ResponseReturnValue
 
 from tracker.actions.explain import last_words
+from tracker.actions.read_job import read_job
 from tracker.errors import BadFilter
 from tracker.store import runs as store
 from tracker.store.search import language
 from web.api.described import described
 from web.api.exchange import answer, read_query
-from web.api.models import NoQuery, Run, RunList, RunsAsked, RunsQuery
-from web.context import db, viewer
+from web.api.models import NoQuery, RunList, RunsAsked, RunsQuery
+from web.api.readings import RunRead
+from web.context import db, now, viewer
 
 runs = Blueprint("runs", __name__, url_prefix="/runs")
 
@@ -47,11 +49,12 @@ def paged(asked: RunsQuery) -> dict[str, Any]:
 
 
 @runs.get("/<run:ident>")
-@described(Run)
+@described(RunRead)
 def get(ident: str) -> ResponseReturnValue:
-    """One run."""
+    """One run, and what can be told of its job."""
     read_query(NoQuery)
     with db().read() as session:
         run = store.get(session, viewer(), ident)
         output = last_words(session, run)
-    return answer(Run.of(run, output))
+        reading = read_job(session, viewer(), run, now())
+    return answer(RunRead.read(run, output, reading))

@@ -15,7 +15,7 @@ _FILTERS = (
     captures.command_line, captures.diff_lines,
     text.shorten, text.coloured, words.anchor, byte_size, duration, words.exact, explain,
     words.figure, words.gpu_types, words.host_gpus, words.iso, words.job, words.key_metrics, words.mark, words.mean,
-    words.moment, words.number, words.size, words.spent, words.state_word, words.title,
+    words.moment, words.nth, words.number, words.size, words.spent, words.state_word, words.title,
 )  # fmt: skip
 
 

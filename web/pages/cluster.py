@@ -30,7 +30,10 @@ class Slot:
     held: list[tuple[Run, Gpu]]
 
 
-QUESTIONS = {"facts": "configuration", "queue": "queue", "nodes": "nodes", "records": "ended jobs", "ended": "windows"}
+QUESTIONS = {
+    "facts": "configuration", "queue": "queue", "nodes": "nodes", "records": "ended jobs", "ended": "windows",
+    "usage": "what jobs used", "limits": "limits",
+}  # fmt: skip
 """Words for tracker.slurm.counted's kinds of questions."""
 
 

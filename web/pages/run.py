@@ -8,6 +8,7 @@ from flask import Blueprint, Response, render_template, request
 from flask.typing import ResponseReturnValue
 
 from tracker.actions.explain import HARDWARE, explain, last_words
+from tracker.actions.read_job import read_job
 from tracker.states import FINAL_STATES
 from tracker.store import captures, logs, params, writers
 from tracker.store import runs as store
@@ -37,12 +38,13 @@ def show(ident: str) -> ResponseReturnValue:
         code = captures.heads(session, found)
         told = store_timeline.read(session, found)
         explanation = explain(found, last_words(session, found))
+        reading = read_job(session, viewer(), found, now())
         # A page that is fresh already asks for new output itself.
         output, pieces = logs.ends(session, found.id, 0 if "fragment" in request.args else MOST_PIECES)
     return live.answer(
         "run", every_s=SETTLED_EVERY_S if _is_settled(found, output) else 1, run=found, groups=_groups(found),
-        notes=notes, explanation=explanation, output=output, pieces=pieces, captures=code, **beside,
-        ended=found.state in FINAL_STATES, view=View.asked(), logged=logged, timeline=picture(told, now()),
+        notes=notes, explanation=explanation, reading=reading, output=output, pieces=pieces, captures=code,
+        **beside, ended=found.state in FINAL_STATES, view=View.asked(), logged=logged, timeline=picture(told, now()),
     )  # fmt: skip
 
 

@@ -64,6 +64,12 @@ def size(count: int) -> str:
     return f"{count:,}".replace(",", "\u202f")
 
 
+def nth(count: int) -> str:
+    """A place: 1st, 2nd, 12th."""
+    ending = "th" if count % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(count % 10, "th")
+    return f"{size(count)}{ending}"
+
+
 def figure(value: float | None, metric: str) -> str:
     """A value of a metric, in the unit that the end of the metric's name tells."""
     if value is not None and math.isfinite(value):
