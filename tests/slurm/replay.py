@@ -67,7 +67,8 @@ class Recording:
 
         def ask(arguments: Sequence[str]) -> str:
             token = _TOKEN.search(" ".join(arguments))
-            (one,) = [one for one in answers if _matches(one["arguments"], arguments)]
+            alike = [one for one in answers if _matches(one["arguments"], arguments)]
+            one = max(alike, key=lambda one: len({*_fields(one["arguments"])} & {*_fields(arguments)}))
             answer = _as_asked(one, arguments) if arguments[0] in ("sacct", "squeue") else str(one["answer"])
             return answer.replace(_SEPARATOR, token[0]) if token else answer
 
@@ -90,7 +91,7 @@ def _query_of(path: str) -> tuple[str, frozenset[str]]:
 
 
 def _matches(recorded: Sequence[str], asked: Sequence[str]) -> bool:
-    """Whether a recorded call is the asked one or told more, whatever separator and, in accounting, jobs and times."""
+    """Whether a recorded call is the asked one, whatever separator and fields and, in accounting, jobs and times."""
     if recorded[0] != asked[0] or asked[0] not in ("squeue", "sacct"):
         return list(recorded) == [_told(one) for one in asked]
     if asked[0] == "squeue":
@@ -98,7 +99,7 @@ def _matches(recorded: Sequence[str], asked: Sequence[str]) -> bool:
     else:
         alike = recorded[1].partition("=")[0] == asked[1].partition("=")[0]
         alike &= "--allocations" not in recorded or "--allocations" in asked
-    return alike and {*_fields(asked)} <= {*_fields(recorded)}
+    return alike
 
 
 def _told(argument: str) -> str:
@@ -111,7 +112,10 @@ def _fields(arguments: Sequence[str]) -> list[str]:
 
 
 def _as_asked(recorded: dict[str, Any], asked: Sequence[str]) -> str:
-    """What squeue or sacct would have said when asked for fewer fields, and sacct for no steps."""
+    """What squeue or sacct would have said when asked for fewer fields, and sacct for no steps.
+
+    A field that is asked for since the recording was made is told as nothing.
+    """
     told, wanted = _fields(recorded["arguments"]), _fields(asked)
     cells = recorded["answer"].split(_SEPARATOR)
     rows = [
@@ -119,4 +123,4 @@ def _as_asked(recorded: dict[str, Any], asked: Sequence[str]) -> str:
         for at in range(0, len(cells) - len(told), len(told))
     ]
     attempts = [row for row in rows if "--allocations" not in asked or "." not in row["JobIDRaw"]]
-    return "".join("".join(f"{row[name]}{_SEPARATOR}" for name in wanted) + "\n" for row in attempts)
+    return "".join("".join(f"{row.get(name, '')}{_SEPARATOR}" for name in wanted) + "\n" for row in attempts)
