@@ -32,7 +32,7 @@ def test_a_run_has_the_shape_that_is_promised(server: Server) -> None:
         params.set_tags(session, run.id, {"stage": "draft"})
     for name in (run.id, "dev:12"):
         told = server.ask(f"/api/v1/runs/{name}", token=server.token()).json
-        assert list(told) == RUN_KEYS
+        assert list(told) == [*RUN_KEYS, "waiting", "forecast", "efficiency"]
         assert told["params"] == {"lr": "0.01"}
         assert told["tags"] == {"stage": "draft"}
         assert told["summary"] == {"loss": {"last": 2, "last_step": 2, "min": 1, "max": 3, "mean": 2, "count": 3}}
