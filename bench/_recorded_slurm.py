@@ -26,7 +26,9 @@ class RecordedSlurm:
         answers = json.loads(RECORDING.read_text())
         first = {one["command"]: one["answer"] for one in reversed(answers)}  # of scontrol the configuration
         self._told: dict[str, str] = {command: answer for command, answer in first.items() if command != "sacct"}
-        waiting = [row for row in rows(self._told["squeue"], _SEPARATOR, FIELDS) if row["State"] == "PENDING"]
+        (asked,) = (one["arguments"][-1] for one in answers if one["command"] == "squeue")
+        recorded = [field.partition(":")[0] for field in asked.split(",")]
+        waiting = [row for row in rows(self._told["squeue"], _SEPARATOR, recorded) if row["State"] == "PENDING"]
         self._shapes = [row for row in waiting if "-" not in row["ArrayTaskID"]]
         self._jobs, self._times = jobs, 0
         self.changing = 0
@@ -50,4 +52,4 @@ class RecordedSlurm:
             "PriorityLong": str(1000 + self._times + number), "Reason": "Resources" if changes else "Priority",
         }  # fmt: skip
         row = {**self._shapes[number % len(self._shapes)], **more}
-        return "".join(f"{row[field]}{_SEPARATOR}" for field in FIELDS)
+        return "".join(f"{row.get(field, '')}{_SEPARATOR}" for field in FIELDS)
