@@ -30,7 +30,7 @@ TIMEOUT_S = 30.0
 
 
 def main(argv: Sequence[str]) -> int:
-    """Record on one version of Slurm; gives the exit code."""
+    """Record on one version of Slurm, with pyslurm where there is one in a folder of its own; gives the exit code."""
     (version,) = argv
     cluster = Cluster("rec", nodes=2, gpus=2, slurm=version, bare=True)
     cluster.remove()
@@ -38,7 +38,7 @@ def main(argv: Sequence[str]) -> int:
     (cluster.at.etc / "hooks.conf").write_text("PrologFlags=Alloc\nAccountingStorageEnforce=limits,qos\n")
     try:
         cluster.up()
-        record(cluster, RECORDINGS / version)
+        record(cluster, RECORDINGS / (f"{version}-pyslurm" if installed() else version))
     except LabError as problem:
         print(f"./run cluster record: {problem}", file=sys.stderr)
         return 1
@@ -58,13 +58,14 @@ def record(cluster: Cluster, folder: Path) -> None:
     known = set(ids.values())
     _ask_everything(Commands(timeout_s=TIMEOUT_S, ask=partial(_kept_answer, answers)), known, began_at)
     _write(folder / "commands.json", answers)
-    if installed():
-        _write(folder / "pyslurm.json", _told_by_pyslurm())
     facts = {"jobs": ids, "names": HOSTILE_NAMES, "began_at": int(began_at), "ended_at": int(time.time())}
     _write(folder / "facts.json", {**facts, "cluster": cluster.at.name, "nodes": cluster.nodes})
-    with slurmrestd.on_socket(cluster) as address:
-        asked = Slurmrestd(address, token_file="", user="", timeout_s=TIMEOUT_S)
-        _record_rest(asked, known, began_at, folder)
+    if installed():
+        _write(folder / "pyslurm.json", _told_by_pyslurm())
+    else:
+        with slurmrestd.on_socket(cluster) as address:
+            asked = Slurmrestd(address, token_file="", user="", timeout_s=TIMEOUT_S)
+            _record_rest(asked, known, began_at, folder)
     cluster.say(f"  written: {folder}")
 
 

@@ -18,6 +18,7 @@ from tracker.slurm.source import Source
 
 RECORDINGS = Path(__file__).parent / "recordings"
 VERSIONS = sorted(folder.name for folder in RECORDINGS.iterdir())
+"""Of Slurm, some with another source (`22.05-pyslurm`): one recording needs one set of jobs."""
 _TOKEN = re.compile(r"\bx[0-9a-f]{16}\b")
 _SEPARATOR = "<separator>"
 
@@ -27,6 +28,11 @@ class Recording:
     """One version's answers. `facts` names the jobs (lab/known_jobs.py)."""
 
     version: str
+
+    @property
+    def release(self) -> str:
+        """Slurm's."""
+        return self.version.partition("-")[0]
 
     @cached_property
     def facts(self) -> dict[str, Any]:
@@ -59,7 +65,7 @@ class Recording:
         return Commands(timeout_s=1, ask=self.ask_commands())
 
     def _pyslurm(self) -> Source:
-        return Pyslurm(timeout_s=1, ask=self.ask_commands(), tell=lambda: list(self._read("pyslurm")), own=self.version)
+        return Pyslurm(timeout_s=1, ask=self.ask_commands(), tell=lambda: list(self._read("pyslurm")), own=self.release)
 
     def ask_commands(self) -> Ask:
         """Gives what a command printed."""

@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 
-from tests.slurm.replay import Recording
+from tests.slurm.replay import VERSIONS, Recording
 from tracker.errors import SetupProblem
 from tracker.settings import Settings
 from tracker.slurm.choice import chosen
 from tracker.slurm.commands import Commands
 from tracker.slurm.pyslurm_source import Pyslurm, installed
+
+UNLIKE = ("exit_code", "signal")
 
 
 def never() -> list[dict[str, Any]]:
@@ -41,6 +43,22 @@ def test_without_accounting_the_queue_is_asked_of_commands_that_tell_exit_codes(
     source = Pyslurm(timeout_s=1, ask=lambda words: answer if words[0] == "scontrol" else "", tell=never, own="22.5.3")
     assert source.queue() == []
     assert "exit codes" in (source.why_not or "")
+
+
+@pytest.mark.parametrize("version", [one for one in VERSIONS if "pyslurm" in Recording(one).sources])
+def test_it_tells_the_same_as_commands_but_for_exit_codes(version: str) -> None:
+    by_commands, by_pyslurm = (
+        {(job.job_id, job.array_job_id, job.array_task_id): job for job in Recording(version).source(name).queue()}
+        for name in ("commands", "pyslurm")
+    )
+    assert by_pyslurm.keys() == by_commands.keys()
+    different = {
+        (key, name, told, getattr(by_pyslurm[key], name))
+        for key, job in by_commands.items()
+        for name, told in vars(job).items()
+        if name not in UNLIKE and told != getattr(by_pyslurm[key], name)
+    }
+    assert different == set()
 
 
 @pytest.mark.skipif(installed() is not None, reason="there is a pyslurm")

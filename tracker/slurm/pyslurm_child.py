@@ -15,10 +15,10 @@ import pyslurm
 JOB = (
     "id", "array_id", "array_task_id", "array_tasks_waiting", "array_tasks_parallel", "heterogeneous_id", "name",
     "user_name", "user_id", "account", "partition", "qos", "state", "state_reason", "submit_time", "eligible_time",
-    "start_time", "end_time", "time_limit", "allocated_nodes", "scheduled_nodes", "requeue_count", "batch_host",
-    "priority", "dependencies", "reservation", "constraints", "licenses", "comment", "working_directory", "command",
-    "standard_output", "standard_error", "exit_code_signal", "num_nodes", "cpus", "memory_per_cpu", "memory_per_node",
-    "gres_per_node",
+    "start_time", "end_time", "time_limit", "run_time", "allocated_nodes", "scheduled_nodes", "requeue_count",
+    "batch_host", "priority", "dependencies", "reservation", "constraints", "licenses", "comment", "working_directory",
+    "command", "standard_output", "standard_error", "exit_code_signal", "num_nodes", "cpus", "memory_per_cpu",
+    "memory_per_node", "gres_per_node",
 )  # fmt: skip
 
 

@@ -25,6 +25,7 @@ from tracker.slurm.records import ClusterFacts, QueuedJob, Resources
 from tracker.slurm.states import PENDING, RUNNING, SUSPENDED, base_state
 from tracker.slurm.values import OutputFacts, given, text
 
+SHARES = ("shard", "mps")
 Tell = Callable[[], list[dict[str, Any]]]
 """Gives the jobs as pyslurm tells them (pyslurm_child.py)."""
 
@@ -150,6 +151,7 @@ def _job(one: dict[str, Any], task_id: int | None) -> QueuedJob:
         ended_at=_moment(one["end_time"]) if over else None,
         start_estimate_at=_moment(one["start_time"]) if state == PENDING else None,
         time_limit_s=one["time_limit"] * 60 if one["time_limit"] else None,
+        run_time_s=one["run_time"] if nodes else None,
         nodes=nodes,
         scheduled_nodes=given(one["scheduled_nodes"] or ""),
         gpu_count=held.gpus,
@@ -183,7 +185,8 @@ def _held(one: dict[str, Any]) -> Resources:
         cpus=one["cpus"] or 0,
         memory_bytes=sum(on_node["memory"] or 0 for on_node in each) << 20,
         nodes=len(each),
-        gpus=sum(_gpus(on_node["gres"]) for on_node in each),
+        gpus=sum(_count(on_node["gres"], "gpu") for on_node in each),
+        shards=sum(_count(on_node["gres"], *SHARES) for on_node in each),
     )
 
 
@@ -191,13 +194,20 @@ def _asked(one: dict[str, Any]) -> Resources:
     """What a job that waits asks for. GPUs by `--gpus`, for all of the job together, pyslurm does not tell."""
     cpus, nodes = one["cpus"] or 0, one["num_nodes"] or 0
     memory_mb = one["memory_per_node"] * nodes if one["memory_per_node"] else (one["memory_per_cpu"] or 0) * cpus
-    return Resources(cpus=cpus, memory_bytes=memory_mb << 20, nodes=nodes, gpus=_gpus(one["gres_per_node"]) * nodes)
+    gres = one["gres_per_node"]
+    return Resources(
+        cpus=cpus,
+        memory_bytes=memory_mb << 20,
+        nodes=nodes,
+        gpus=_count(gres, "gpu") * nodes,
+        shards=_count(gres, *SHARES) * nodes,
+    )
 
 
-def _gpus(gres: dict[str, Any] | None) -> int:
-    """GPUs among resources such as `{"gpu:a100": 2}`, or with their indices `{"gpu:a100": {"count": "2", …}}`."""
+def _count(gres: dict[str, Any] | None, *kinds: str) -> int:
+    """How many of these there are in `{"gpu:a100": 2}`, or with their indices `{"gpu:a100": {"count": "2", …}}`."""
     found = ((name.removeprefix("gres/").partition(":")[0], told) for name, told in (gres or {}).items())
-    return sum(int(told["count"] if isinstance(told, dict) else told) for name, told in found if name == "gpu")
+    return sum(int(told["count"] if isinstance(told, dict) else told) for name, told in found if name in kinds)
 
 
 def _dependency(told: dict[str, Any]) -> str | None:
