@@ -7,7 +7,7 @@ import binascii
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
@@ -25,13 +25,13 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 
 from tracker.errors import BadInput
-from tracker.store.among import among
 from tracker.store.identity import Identity
 from tracker.store.runs import visible_to
 from tracker.store.tables import Attempt, Experiment, Gpu, Run
 
 _SLACK_US = 5_000_000
 """An Epilog that comes so much before the end of the attempt gave its node back earlier than the others."""
+_LATELY = timedelta(days=7)
 ENDED_AT = func.coalesce(Gpu.ended_at, Run.ended_at)
 """When it was free again: a run that Slurm lost has an end, but its attempt has none. None: it is held."""
 
@@ -48,10 +48,15 @@ def settle(session: Session, run_ids: Sequence[str]) -> None:
         (and_(released.is_not(None), released < ended - _SLACK_US), released),
         else_=ended,
     )
-    mine = and_(Gpu.run_id == Attempt.run_id, Gpu.attempt == Attempt.number)
-    held = update(Gpu).where(among(Gpu.__table__.c.run_id, "ids"), mine)
-    statement = held.values(started_at=type_coerce(Attempt.started_at, BigInteger), ended_at=until)
-    session.execute(statement, {"ids": list(run_ids)}, execution_options={"synchronize_session": False})
+    mine = (Gpu.run_id == Attempt.run_id, Gpu.attempt == Attempt.number)
+    # Each by itself, and the ids one by one: else SQLite reads all attempts, or all GPUs.
+    began, over = (
+        select(figure).where(*mine).correlate(Gpu).scalar_subquery()
+        for figure in (type_coerce(Attempt.started_at, BigInteger), until)
+    )
+    statement = update(Gpu).where(Gpu.run_id.in_(run_ids)).values(started_at=began, ended_at=over)
+    if run_ids:
+        session.execute(statement, execution_options={"synchronize_session": False})
 
 
 class Holding(NamedTuple):
@@ -108,27 +113,38 @@ _COLUMNS = (
 
 def find(session: Session, viewer: Identity, asked: Asked, *, limit: int, cursor: str | None = None) -> Page:
     """Who had these GPUs in that time, the last one to get one first. Raises BadInput for a cursor that is not ours."""
+    order = [column.desc() for column in _PLACE]
+    places = select(*_PLACE).join(Run, Run.id == Gpu.run_id).where(visible_to(viewer), *_conditions(asked))
+    if cursor:
+        places = places.where(tuple_(*_PLACE) < tuple_(*_read(cursor), types=[column.type for column in _PLACE]))
+    # Which ones comes first, along an index; what is shown of them is read of those alone.
+    found_at = places.order_by(*order).limit(limit + 1).subquery()
+    same = and_(*(found_at.c[column.name] == column for column in _PLACE[1:]))
     query = (
         select(*_COLUMNS)
+        .select_from(found_at)
+        .join(Gpu, same)
         .join(Run, Run.id == Gpu.run_id)
         .join(Experiment, Experiment.id == Run.experiment_id)
         .join(Attempt, and_(Attempt.run_id == Gpu.run_id, Attempt.number == Gpu.attempt))
-        .where(visible_to(viewer), Gpu.started_at.is_not(None), *_conditions(asked))
-        .order_by(*(column.desc() for column in _PLACE))
-        .limit(limit + 1)
+        .order_by(*order)
     )
-    if cursor:
-        query = query.where(tuple_(*_PLACE) < tuple_(*_read(cursor), types=[column.type for column in _PLACE]))
     found = [Holding(*row) for row in session.execute(query)]
     return Page(found[:limit], _cursor_at(found[limit - 1]) if len(found) > limit else None)
 
 
 def _conditions(asked: Asked) -> list[ColumnElement[bool]]:
     named: dict[Any, Any] = {Gpu.cluster: asked.cluster, Gpu.node: asked.node, Gpu.index: asked.index}
-    found: list[ColumnElement[bool]] = [column == value for column, value in named.items() if value is not None]
     if asked.uuid is not None:
-        found.append(or_(Gpu.uuid == asked.uuid, Gpu.mig == asked.uuid))
-    return found + overlaps(Gpu.started_at, ENDED_AT, asked.since, asked.until)
+        named[Gpu.mig if asked.uuid.startswith("MIG-") else Gpu.uuid] = asked.uuid
+    found: list[ColumnElement[bool]] = [column == value for column, value in named.items() if value is not None]
+    started_at: Any = Gpu.started_at
+    if asked.since is not None:
+        found.append(or_(Gpu.ended_at.is_(None), Gpu.ended_at > asked.since))
+        if asked.since > datetime.now(timezone.utc) - _LATELY:  # few have ended since: they are found by their ends
+            started_at = type_coerce(type_coerce(Gpu.started_at, BigInteger) + 0, Gpu.started_at.type)
+    found.append(started_at > datetime.fromtimestamp(0, tz=timezone.utc))
+    return found + overlaps(started_at, ENDED_AT, asked.since, asked.until)
 
 
 def overlaps(

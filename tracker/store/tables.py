@@ -190,6 +190,7 @@ class Gpu(Table):
     __table_args__ = (
         Index("ix_gpus_node", "cluster", "node", "started_at"),
         Index("ix_gpus_uuid", "uuid", "started_at"),
+        Index("ix_gpus_mig", "mig", "started_at"),
         Index("ix_gpus_started_at", "started_at"),
         Index("ix_gpus_ended_at", "ended_at"),
     )

@@ -25,6 +25,7 @@ _GPUS = (
 _INDEXES = {
     "ix_gpus_node": ["cluster", "node", "started_at"],
     "ix_gpus_uuid": ["uuid", "started_at"],
+    "ix_gpus_mig": ["mig", "started_at"],
     "ix_gpus_started_at": ["started_at"],
     "ix_gpus_ended_at": ["ended_at"],
 }
