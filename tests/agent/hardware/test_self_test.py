@@ -54,11 +54,14 @@ def test_a_split_gpu_that_gres_conf_names_as_a_whole_is_told(nvml: FakeNvml) -> 
     assert verdict(nvml, None, "0 GPU-a A100 MIG-a@1.0,MIG-b@2.0").detail.startswith("2 GPUs along the PCI bus")
 
 
-def test_without_a_driver_it_depends_on_gres_conf(nvml: FakeNvml) -> None:
+def test_without_a_driver_it_depends_on_the_files_of_gres_conf(nvml: FakeNvml, tmp_path: Path) -> None:
     nvml.says(init="9")
     opened = lambda: open_driver(str(nvml.library), "/nowhere")  # noqa: E731
+    device = tmp_path / "nvidia0"
     assert look_over_gpus(None, opened) is None
-    told = look_over_gpus(FILES, opened)
+    assert look_over_gpus([[str(device)]], opened) is None  # a login node, with the gres.conf of all
+    device.touch()
+    told = look_over_gpus([[str(device)]], opened)
     assert told is not None
     assert not told.ok
     assert "load the driver" in told.detail

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Callable, NamedTuple, Sequence
 
 from tracker.agent.hardware.devices import Device, Driver, DriverGone
@@ -23,8 +24,8 @@ def look_over_gpus(files: Sequence[Sequence[str]] | None, opened: Callable[[], D
     try:
         driver = opened()
     except DriverGone as problem:
-        if files is None:
-            return None
+        if files is None or not any(os.path.exists(path) for one in files for path in one):
+            return None  # gres.conf may be the same on machines that have none
         way_out = "Jobs get their GPUs all the same, but their UUIDs and what they do are not known: load the driver."
         return Verdict(False, f"gres.conf names {len(files)} GPUs, but {problem}. {way_out}")
     try:
