@@ -30,7 +30,7 @@ def test_without_slurm_it_says_what_is_missing(tmp_path: Path, monkeypatch: pyte
 def test_it_says_what_the_cluster_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The cluster is a recorded one, whose commands print what they printed."""
     answers = json.loads((RECORDINGS / "22.05" / "commands.json").read_text())
-    told = {one["command"]: one["answer"] for one in answers if one["command"] in ("scontrol", "squeue")}
+    told = {one["command"]: one["answer"] for one in reversed(answers) if one["command"] in ("scontrol", "squeue")}
     (tmp_path / "scontrol.txt").write_text(told["scontrol"])
     (tmp_path / "scontrol").write_text(f"#!/bin/sh\nexec /bin/cat {tmp_path}/scontrol.txt\n")
     (tmp_path / "squeue").write_text("#!/bin/sh\n")
