@@ -9,6 +9,7 @@ from pathlib import Path
 
 from lab.daemon import Daemon
 from lab.place import LabError, Memory, Place
+from lab.slurm_daemons import release
 
 PATH = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
 
@@ -80,7 +81,8 @@ def _kept(at: Place, name: str) -> Path:
 
 
 def _env(at: Place) -> dict[str, str]:
-    return {"TRACKER_HOME": str(at.home), "HOME": str(at.root), "PATH": f"{at.venv}/bin:{PATH}"}
+    path = f"{at.venv}/bin:{release(at).path}{PATH}"  # each Slurm is asked by its own commands
+    return {"TRACKER_HOME": str(at.home), "HOME": str(at.root), "PATH": path}
 
 
 def _tracker(at: Place, *words: str | Path) -> str:

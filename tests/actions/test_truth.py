@@ -196,6 +196,40 @@ def test_attempts_are_numbered_by_their_start_when_accounting_knew_one_first(sto
     assert [(one.number, one.started_at) for one in story.run().attempts] == [(1, at(10)), (2, at(40))]
 
 
+def test_a_job_that_is_completing_has_its_end_while_its_processes_are_being_killed(story: Story) -> None:
+    story.queue(RUNNING)
+    story.queue(replace(RUNNING, state=None))
+    story.accounting(replace(RECORD, state="CANCELLED"))
+    assert (story.run().state, story.run().ended_at) == ("CANCELLED", at(20))
+    story.queue(replace(RUNNING, state=None))
+    assert not story.run().accounting_due
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_later_attempt_of_which_accounting_tells_first_is_no_run_of_its_own(story: Story, ended: bool) -> None:
+    story.queue(RUNNING)
+    first = replace(RECORD, state="PREEMPTED", ended_at=at(11))
+    if ended:
+        story.queue(replace(DONE, state="PREEMPTED", ended_at=at(11)))
+        story.accounting(first)
+        assert not story.run().accounting_due
+    second = replace(RECORD, submitted_at=at(12), started_at=at(20), ended_at=at(21))
+    with story.db.write() as session:
+        register_ended(session, "dev", [second], at(1000))
+    story.accounting(first, second)
+    assert [one.state for one in story.run().attempts] == ["PREEMPTED", "COMPLETED"]
+    assert (story.run().state, story.run().accounting_due) == ("COMPLETED", False)
+
+
+def test_accounting_may_not_know_when_a_job_ended_that_never_started(story: Story) -> None:
+    """Slurm 24.11, of a job that depends on one that has failed already."""
+    story.queue(replace(JOB, state="CANCELLED", reason="DependencyNeverSatisfied", ended_at=at(1)))
+    story.accounting(replace(RECORD, state="CANCELLED", started_at=None, ended_at=None, nodes=None))
+    run = story.run()
+    assert (run.state, run.state_source, run.ended_at) == ("CANCELLED", "accounting", at(1))
+    assert not run.accounting_due
+
+
 def test_a_preempted_job_that_waits_again_is_not_over(story: Story) -> None:
     story.queue(RUNNING)
     story.queue(replace(JOB, restarts=1, submitted_at=at(21)))

@@ -42,6 +42,7 @@ class Slurm:
         self.controller_is_silent = False
         self.accounting_is_silent = False
         self.forgotten: set[int] = set()
+        self.forgotten_tasks: set[int | None] = set()
         self.while_asked: Callable[[], None] = lambda: None  # of accounting
 
     def facts(self) -> ClusterFacts:
@@ -50,7 +51,8 @@ class Slurm:
 
     def queue(self, *, user: str | None = None) -> list[QueuedJob]:
         self._note("queue", self.controller_is_silent)
-        return [job for job in self._source.queue() if job.job_id not in self.forgotten]
+        queue = [job for job in self._source.queue() if job.job_id not in self.forgotten]
+        return [job for job in queue if job.array_task_id not in self.forgotten_tasks - {None}]
 
     def nodes(self) -> list[Node]:
         self._note("nodes", self.controller_is_silent)
@@ -160,6 +162,28 @@ def test_without_accounting_what_the_controller_forgot_is_lost(
     else:
         assert forgotten.state == "LOST"
         assert "has no accounting" in (forgotten.reason or "")
+
+
+def test_a_waiting_task_that_slurm_forgot_was_cancelled_when_it_knows_the_array(db: Database, slurm: Slurm) -> None:
+    """Slurm tells of tasks nowhere that were cancelled while others of their array waited."""
+    watcher = watcher_of(db, slurm)
+    watcher.look()
+    slurm.forgotten_tasks = {5}
+    states = []
+    for _ in range(10):
+        soon(watcher)
+        watcher._accounting._pauses = {run: (0.0, pause_s) for run, (_, pause_s) in watcher._accounting._pauses.items()}
+        watcher.look()
+        states.append(_task(db, 5).state)
+    assert states[3:] == ["PENDING", *["CANCELLED"] * 6]
+    assert (_task(db, 5).state_source, _task(db, 5).accounting_due) == ("controller", False)
+    assert _task(db, 6).state == "PENDING"
+
+
+def _task(db: Database, task: int) -> Run:
+    with db.read() as session:
+        (run,) = (run for run in runs.of_cluster(session, CLUSTER, (), [RECORDING.job_id("array")], [task]))
+        return run
 
 
 def test_a_second_watcher_stands_by_until_the_first_one_leaves(db: Database, slurm: Slurm) -> None:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from tracker.actions import comments
 from tracker.actions.join_tasks import ArrayTask, join_tasks
 from tracker.slurm.records import QueuedJob
-from tracker.states import FINAL_STATES
+from tracker.states import FINAL_STATES, LIVE_STATES
 from tracker.store import attempts, experiments, gpus, known_runs, logs, moments, runs, suspensions, usages
 from tracker.store.database import Session
 from tracker.store.tables import Attempt, Run
@@ -113,6 +113,8 @@ def _apply(session: Session, run: Run, job: QueuedJob, now: datetime, told: mome
         different |= _go_on(session, run, job, now)
     elif job.state is not None:
         different |= _end(session, run, job)
+    elif run.state in LIVE_STATES:
+        run.accounting_due = True  # it is completing, for as long as its processes live: accounting knows the end
     if job.state != "PENDING" and job.started_at:
         _expect_logs(session, run, job)
     if different:

@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 
 from tracker.actions import comments
 from tracker.actions.join_tasks import ArrayTask
-from tracker.slurm.accounting import chains
+from tracker.slurm.accounting import BEGIN_AGAIN, REQUEUE_WITHIN, chains
 from tracker.slurm.records import Record
-from tracker.states import SLURM_FINAL_STATES
+from tracker.states import LIVE_STATES, SLURM_FINAL_STATES
 from tracker.store import attempts, experiments, gpus, known_runs, moments, runs, suspensions, usages
 from tracker.store.database import Session
 from tracker.store.tables import Run
@@ -97,7 +97,7 @@ def register_ended(session: Session, cluster: str, records: Sequence[Record], no
         candidates = {run.id: run for key in _keys(record) for run in known.get(key, ())}.values()
         mine = [run for run in candidates if _is_of(run, chain) or _covers(run, record)]
         for run in mine:
-            run.accounting_due = run.accounting_due or run.state_source != "accounting"
+            run.accounting_due = run.accounting_due or _is_news(run, chain[-1])
         for task_id in () if mine else record.array_task_ids or (None,):
             run = _registered(session, cluster, record, task_id, now)
             _apply(session, run, chain, components, is_live=False, now=now, told=told)
@@ -119,9 +119,18 @@ def _is_of(run: Run, chain: Sequence[Record]) -> bool:
 
 
 def _covers(run: Run, record: Record) -> bool:
-    """Whether a record is a later attempt of a run whose earlier ones lie before the time that was asked for."""
-    same_job = run.job_id == record.job_id and run.submitted_at is not None and record.submitted_at is not None
-    return same_job and run.restarts > 0 and run.submitted_at <= record.submitted_at  # type: ignore[operator]
+    """Whether it is a later attempt of a run whose earlier ones are told late, or are older than was asked for."""
+    if run.job_id != record.job_id or run.submitted_at is None or record.submitted_at is None:
+        return False
+    goes_on = run.restarts > 0 or run.state in LIVE_STATES or run.state in BEGIN_AGAIN
+    soon = run.ended_at is None or record.submitted_at - run.ended_at <= REQUEUE_WITHIN
+    return goes_on and soon and run.submitted_at <= record.submitted_at
+
+
+def _is_news(run: Run, last: Record) -> bool:
+    """Whether accounting tells an end of which the run does not know from accounting."""
+    is_later = run.ended_at is None or (last.ended_at is not None and last.ended_at > run.ended_at)
+    return run.state_source != "accounting" or is_later
 
 
 def _registered(session: Session, cluster: str, record: Record, task_id: int | None, now: datetime) -> Run:
@@ -150,14 +159,16 @@ def _apply(
         gpus_requested=last.gpu_count or run.gpus_requested,
     )  # fmt: skip
     comments.apply(session, run, last.comment, now)
-    over = last.state in SLURM_FINAL_STATES and not last.requeued and last.ended_at is not None
+    # Slurm does not always tell when a job ended that it cancelled without starting it.
+    ended_at = last.ended_at or (None if last.started_at else run.ended_at or last.submitted_at)
+    over = last.state in SLURM_FINAL_STATES and not last.requeued and ended_at is not None
     if over and not is_live:
         reason = _canceller(last) if last.state == "CANCELLED" else None
         if not reason and run.reason and not (run.state_source == "controller" and run.state == last.state):
             run.reason, different = None, True  # why it waited, or was lost, is not how it ended
         first_start = next((one.started_at for one in chain if one.started_at), None)
         different |= runs.changes(
-            run, state=last.state, state_source="accounting", started_at=first_start, ended_at=last.ended_at,
+            run, state=last.state, state_source="accounting", started_at=first_start, ended_at=ended_at,
             exit_code=last.exit_code, signal=last.signal, reason=reason, accounting_due=False,
         )  # fmt: skip
     elif is_live and all(one.ended_at for one in chain[:-1]) and (last.ended_at is None or last.requeued):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 from datetime import datetime, timedelta, timezone
 
 from tracker.actions.end_beside import end_beside
@@ -17,6 +17,8 @@ from tracker.store import clusters, known_runs, runs
 from tracker.store.database import Database
 from tracker.store.tables import Run
 
+RUNS_A_QUESTION = 1000
+"""So many runs are brought up to date by one answer at most; the question names MAX_JOBS_A_QUESTION jobs."""
 LEAST_PAUSE_S = 0.2
 MAX_PAUSE_S = 30.0
 FIRST_LOOK_BACK = timedelta(hours=1)
@@ -28,6 +30,8 @@ LATE_EVERY_S = 3600.0
 """Once in this time the last LATE_BY are read again: slurmctld keeps what slurmdbd cannot take, and tells it late."""
 SETTLES_AFTER_S = 600.0
 """After an outage of accounting its window is read again for so long, while slurmctld hands in what it kept."""
+UNTOLD_AFTER_S = 1.5
+"""With a pause of so long accounting was asked five times, over three seconds: what it has to tell is there by then."""
 
 
 class AccountingLook:
@@ -41,23 +45,21 @@ class AccountingLook:
 
     def is_due(self, cluster: str) -> bool:
         """Whether a run has ended whose end accounting can be asked about now."""
-        with self._db.read() as session:
-            return any(map(self._may_ask, runs.due(session, cluster, MAX_JOBS_A_QUESTION)))
+        return bool(self._due(cluster))
 
     def take(self, cluster: str) -> bool:
         """Ask about runs that are due; whether there were any. Raises SlurmUnavailable when accounting is silent."""
-        with self._db.read() as session:
-            due = [one for one in runs.due(session, cluster, MAX_JOBS_A_QUESTION) if self._may_ask(one)]
-            job_ids = runs.job_ids(session, due)
-        if not job_ids:
+        due = self._due(cluster)
+        if not due:
             return False
-        records = self._source.records(job_ids)
+        records = self._source.records(set(due.values()))
         with self._db.write() as session:
             known_runs.reserve(session, {(cluster, one.job_id) for one in records}, due)
             join_tasks(session, cluster, tasks_of(records))
             asked = runs.by_ids(session, due)  # as they are now, not as they were before Slurm was asked
             live = self._queue.live() | {self._requeuing(run) for run in asked}
             reconcile(session, asked, records, live, now())
+            self._tell_cancelled(asked, {one.array_job_id for one in records})
             self._give_up(asked, live)
             still_due = {run.id for run in asked if run.accounting_due}
         self._pause(due, still_due)
@@ -102,11 +104,24 @@ class AccountingLook:
         known = self._queue.known()
         with self._db.write() as session:
             for run in runs.by_ids(session, due):
-                is_known = key_of(run.job_id, run.array_job_id, run.array_task_id) in known
+                is_known = _key_of(run) in known
                 if run.state in LIVE_STATES and not is_known:
-                    _lose(run, "Slurm forgot it before it was looked at, and has no accounting that tells its end")
+                    _end(run, LOST, "Slurm forgot it before it was looked at, and has no accounting that tells its end")
                 elif run.state_source == "controller" or not is_known:
                     run.accounting_due = False
+
+    def _tell_cancelled(self, asked: Iterable[Run], arrays: Set[int | None]) -> None:
+        """Tasks that waited, left the queue, and of which accounting has nothing although it knows their arrays.
+
+        They can only have been cancelled: Slurm forgets such tasks, in the queue and in accounting.
+        """
+        known = self._queue.known()
+        arrays = arrays | {array_id for array_id, task in known if task is not None}
+        for run in asked:
+            waited = run.state == "PENDING" and run.job_id is None and run.array_job_id in arrays
+            untold = self._pauses.get(run.id, (0, 0))[1] >= UNTOLD_AFTER_S
+            if waited and untold and _key_of(run) not in known:
+                _end(run, "CANCELLED", "while it waited; by whom Slurm does not tell")
 
     def _give_up(self, asked: Iterable[Run], live: set[Key]) -> None:
         """Call runs lost that the controller forgot and that accounting, asked for a minute, still takes for running.
@@ -114,18 +129,32 @@ class AccountingLook:
         Slurm calls these runaway jobs: its controller lost its memory while they ran.
         """
         for run in asked:
-            forgotten = key_of(run.job_id, run.array_job_id, run.array_task_id) not in live
+            forgotten = _key_of(run) not in live
             if run.state in LIVE_STATES and forgotten and self._pauses.get(run.id, (0, 0))[1] >= MAX_PAUSE_S:
-                _lose(run, "Slurm lost it: see `sacctmgr show runawayjobs`")
+                _end(run, LOST, "Slurm lost it: see `sacctmgr show runawayjobs`")
 
     def _requeuing(self, run: Run) -> Key:
         """The run's key if its job is completing an attempt and will wait again: Slurm has counted that already."""
-        key = key_of(run.job_id, run.array_job_id, run.array_task_id)
+        key = _key_of(run)
         job = self._queue.job(key)
         return key if job is not None and job.state is None and job.restarts > run.restarts else (0, None)
 
-    def _may_ask(self, run_id: str) -> bool:
-        return time.monotonic() >= self._pauses.get(run_id, (0.0, 0.0))[0]
+    def _due(self, cluster: str) -> dict[str, int]:
+        """The runs to ask about now and their job ids, as many as go into one question; tasks may share their array's.
+
+        News come first: many runs of which accounting tells nothing stand before nobody.
+        """
+        with self._db.read() as session:
+            found = runs.due(session, cluster, RUNS_A_QUESTION + len(self._pauses))
+            may_ask = [one for one in found if time.monotonic() >= self._not_before_s(one)]
+            chosen = sorted(may_ask, key=self._not_before_s)[:RUNS_A_QUESTION]
+            job_ids = runs.job_ids(session, chosen)
+        of_runs = {one: job_ids[one] for one in chosen if one in job_ids}
+        asked = set(list(dict.fromkeys(of_runs.values()))[:MAX_JOBS_A_QUESTION])
+        return {one: job_id for one, job_id in of_runs.items() if job_id in asked}
+
+    def _not_before_s(self, run_id: str) -> float:
+        return self._pauses.get(run_id, (0.0, 0.0))[0]
 
     def _pause(self, asked: Iterable[str], still_due: set[str]) -> None:
         """Ask again about those that accounting had no final word on, with growing pauses."""
@@ -137,9 +166,14 @@ class AccountingLook:
                 self._pauses.pop(run_id, None)
 
 
-def _lose(run: Run, reason: str) -> None:
+def _key_of(run: Run) -> Key:
+    return key_of(run.job_id, run.array_job_id, run.array_task_id)
+
+
+def _end(run: Run, state: str, reason: str) -> None:
+    """End a run of which accounting tells nothing; what it tells later is taken all the same."""
     at = now()
-    runs.changes(run, state=LOST, state_source="controller", reason=reason, ended_at=at, updated_at=at)
+    runs.changes(run, state=state, state_source="controller", reason=reason, ended_at=at, updated_at=at)
     run.accounting_due = False
 
 

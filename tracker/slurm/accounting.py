@@ -26,7 +26,10 @@ FIELDS = (
     "NodeList", "User", "Account", "Partition", "AllocTRES", "ReqTRES", "TimelimitRaw",
     "JobName", "WorkDir", "Comment",
 )  # fmt: skip
-_REQUEUE_WITHIN = timedelta(minutes=5)
+BEGIN_AGAIN = ("PREEMPTED", "NODE_FAIL", "BOOT_FAIL")
+"""Ends of attempts that another one may follow."""
+REQUEUE_WITHIN = timedelta(minutes=5)
+"""After an attempt's end the job was submitted anew, as Slurm tells it; later it is another job with this id."""
 
 
 def parse_accounting(answer: str, separator: str) -> list[Record]:
@@ -107,7 +110,7 @@ def _order(record: Record) -> tuple[float, float]:
 
 
 def _continues(before: Record, after: Record) -> bool:
-    again = before.requeued or before.state in ("PREEMPTED", "NODE_FAIL", "BOOT_FAIL")
+    again = before.requeued or before.state in BEGIN_AGAIN
     if not again or before.ended_at is None or after.submitted_at is None:
         return False
-    return -timedelta(seconds=2) <= after.submitted_at - before.ended_at <= _REQUEUE_WITHIN
+    return -timedelta(seconds=2) <= after.submitted_at - before.ended_at <= REQUEUE_WITHIN

@@ -396,10 +396,10 @@ def due(session: Session, cluster: str, limit: int) -> list[str]:
     return list(session.scalars(query))
 
 
-def job_ids(session: Session, ids: Iterable[str]) -> set[int]:
-    """The job ids of these runs; of array tasks that have none yet the array's."""
-    rows = session.execute(select(Run.job_id, Run.array_job_id).where(_WITH_IDS), {"ids": list(ids)})
-    return {one for job_id, array_job_id in rows if (one := job_id or array_job_id)}
+def job_ids(session: Session, ids: Iterable[str]) -> dict[str, int]:
+    """The job id of each of these runs; of an array's task that has none yet the array's."""
+    rows = session.execute(select(Run.id, Run.job_id, Run.array_job_id).where(_WITH_IDS), {"ids": list(ids)})
+    return {run_id: one for run_id, job_id, array_job_id in rows if (one := job_id or array_job_id)}
 
 
 def by_ids(session: Session, ids: Iterable[str]) -> list[Run]:
