@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -16,6 +17,7 @@ from tracker.store.runs import CLOCK_SLACK
 from tracker.store.tables import Attempt, Gpu, Run
 
 _RUNS = Run.__table__.c
+_ONE_NODE = re.compile(r"[A-Za-z0-9_.-]+\Z")
 _ASIDE = 1_000_000  # numbers change by way of these, so that no two rows have the same one on the way
 END_SLACK = timedelta(seconds=1)
 """Slurm's times are whole seconds, so an attempt may have gone on for up to a second after its end."""
@@ -148,6 +150,8 @@ def add_nodes(attempt: Attempt, nodes: str | None) -> None:
 
 def node_names(nodes: str | None) -> list[str]:
     """The nodes of a node list such as `n[1-2]`, one by one."""
+    if nodes and _ONE_NODE.match(nodes):
+        return [nodes]  # a page has many, and to take a list apart is dear
     try:
         return list(NodeSet(nodes or ""))
     except NodeSetException:

@@ -7,11 +7,12 @@ from datetime import datetime
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, and_, literal, select, union_all
+from sqlalchemy import and_, literal, select, union_all
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import instance_dict
 
 from tracker.store import tables
+from tracker.store.among import among
 from tracker.store.tables import Param, Run, Summary, Tag
 
 
@@ -62,6 +63,30 @@ class Attempt(NamedTuple):
     gpus: list[Gpu]
 
 
+_params, _tags, _summaries = Param.__table__.c, Tag.__table__.c, Summary.__table__.c
+_attempts, _gpus = tables.Attempt.__table__, tables.Gpu.__table__
+_PAIRS = union_all(
+    *(
+        select(literal(name).label("name"), of.run_id, of.key, of.value).where(among(of.run_id, "runs"))
+        for name, of in (("params", _params), ("tags", _tags))
+    )
+)
+_FIGURES = select(_summaries.run_id, *(_summaries[name] for name in Figures._fields)).where(
+    among(_summaries.run_id, "runs")
+)
+_ATTEMPTS = (
+    select(
+        _attempts.c.run_id,
+        *(_attempts.c[name] for name in Attempt._fields[:-1]),
+        *(_gpus.c[name] for name in Gpu._fields),
+    )
+    .where(among(_attempts.c.run_id, "runs"))
+    .select_from(
+        _attempts.outerjoin(_gpus, and_(_gpus.c.run_id == _attempts.c.run_id, _gpus.c.attempt == _attempts.c.number))
+    )
+)
+
+
 def load(session: Session, runs: Sequence[Run]) -> None:
     """Give runs their params, tags, summary and attempts, sorted by name or number, to read only: three statements."""
     if runs:
@@ -72,12 +97,8 @@ def load(session: Session, runs: Sequence[Run]) -> None:
 
 def _load_pairs(session: Session, runs: Sequence[Run]) -> None:
     found: dict[str, dict[str, list[Pair]]] = {"params": _for_each(runs), "tags": _for_each(runs)}
-    queries = (
-        select(literal(name).label("name"), table.run_id, table.key, table.value).where(_is_of(table, runs))
-        for name, table in (("params", Param), ("tags", Tag))
-    )
-    for name, run_id, *pair in session.execute(union_all(*queries)):
-        found[name][run_id].append(Pair(*pair))
+    for row in session.execute(_PAIRS, _named(runs)).all():
+        found[row[0]][row[1]].append(Pair._make(row[2:]))
     for name, pairs in found.items():
         _give(runs, name, pairs)
 
@@ -85,21 +106,15 @@ def _load_pairs(session: Session, runs: Sequence[Run]) -> None:
 def load_summary(session: Session, runs: Sequence[Run]) -> None:
     """Give runs their summary alone."""
     found: dict[str, list[Figures]] = _for_each(runs)
-    columns = [getattr(Summary, name) for name in Figures._fields]
-    for run_id, *figures in session.execute(select(Summary.run_id, *columns).where(_is_of(Summary, runs))):
-        found[run_id].append(Figures(*figures))
+    for row in session.execute(_FIGURES, _named(runs)).all():
+        found[row[0]].append(Figures._make(row[1:]))
     _give(runs, "summary", found)
 
 
 def _load_attempts(session: Session, runs: Sequence[Run]) -> None:
     found: dict[tuple[str, int], Attempt] = {}
-    attempt, gpu = tables.Attempt, tables.Gpu
-    columns = [getattr(attempt, name) for name in Attempt._fields[:-1]]
-    columns += [getattr(gpu, name) for name in Gpu._fields]
-    query = select(attempt.run_id, *columns).where(_is_of(attempt, runs))
-    held = and_(gpu.run_id == attempt.run_id, gpu.attempt == attempt.number)
     width = len(Attempt._fields)
-    for run_id, *told in session.execute(query.outerjoin(gpu, held)):
+    for run_id, *told in session.execute(_ATTEMPTS, _named(runs)).all():
         of_gpu = told[width - 1 :]
         one = found.setdefault((run_id, told[0]), Attempt._make([*told[: width - 1], []]))
         if of_gpu[0] is not None:
@@ -115,8 +130,8 @@ def _for_each(runs: Sequence[Run]) -> dict[str, list[Any]]:
     return {run.id: [] for run in runs}
 
 
-def _is_of(table: Any, runs: Sequence[Run]) -> ColumnElement[bool]:
-    return table.run_id.in_([run.id for run in runs])  # type: ignore[no-any-return]
+def _named(runs: Sequence[Run]) -> dict[str, list[str]]:
+    return {"runs": [run.id for run in runs]}
 
 
 def _give(runs: Sequence[Run], name: str, found: dict[str, list[Any]]) -> None:

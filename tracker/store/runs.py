@@ -129,7 +129,7 @@ def find(
     ids, next_cursor = _searched(viewer, experiment, user, states, search, where, now).page(
         session, orders, limit, cursor
     )
-    found = {run.id: run for run in session.scalars(select(Run).where(Run.id.in_(ids)))}
+    found = {run.id: run for run in session.scalars(select(Run).where(_WITH_IDS), {"ids": ids})}
     page = Page([found[run_id] for run_id in ids], next_cursor)
     details.load(session, page.items)
     return page
