@@ -31,7 +31,7 @@ def test_a_whole_number_is_exact_from_the_spool_to_numpy_json_and_files(server: 
     for compacted in (False, True):
         if compacted:
             with server.database.write() as session:
-                assert compaction.compact(session, run.id, "w1")
+                compaction.compact(session, run.id, "w1")
         y = run.series("n").to_numpy()[1]
         assert (y.dtype, y.tolist()) == (np.int64, BIG)
         assert run.series("n").to_pandas().tolist() == BIG

@@ -22,21 +22,27 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from zlib import crc32
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from tracker.store.among import among
 from tracker.store.exact import chosen
 from tracker.store.points import Floats, Ints, Points
 from tracker.store.tables import Batch
+from tracker.store.upsert import as_array
 
-_INSERT = insert(Batch.__table__)  # type: ignore[arg-type]  # a mapped class has a table
+_COLUMNS = "run_id, writer, number, points, due, content"
+_ON_SQLITE = f"INSERT INTO batches ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)"
+_ON_POSTGRESQL = f"""
+INSERT INTO batches ({_COLUMNS}) SELECT run_id, writer, number, points, due, decode(content, 'hex')
+FROM unnest(%s::text[], %s::text[], %s::int8[], %s::int8[], %s::bool[], %s::text[]) AS one({_COLUMNS})
+"""  # SQLAlchemy would make a parameter of each value
 
 MANY = 64
 """So many batches of a writer wait at most, but for a moment, and one that has MANY_POINTS waits for no others."""
@@ -84,16 +90,18 @@ class Brought(NamedTuple):
 def add(session: Session, brought: Sequence[Brought]) -> None:
     """Keep what a request brings, of any number of writers by one statement."""
     rows = [_row(one, count) for one in brought if (count := sum(block.values.size for block in one.blocks))]
-    if rows:
-        session.execute(_INSERT, rows)
+    connection = session.connection()
+    if rows and connection.dialect.name == "postgresql":
+        *columns, contents = zip(*rows, strict=True)
+        told = (*map(as_array, columns), as_array([one.hex() for one in contents]))
+        connection.exec_driver_sql(_ON_POSTGRESQL, told)
+    elif rows:
+        connection.exec_driver_sql(_ON_SQLITE, rows)
 
 
-def _row(brought: Brought, count: int) -> dict[str, Any]:
+def _row(brought: Brought, count: int) -> tuple[str, str, int, int, bool, bytes]:
     due = (brought.number + 1 + turn_of(brought.run_id, brought.writer)) % MANY == 0 or count >= MANY_POINTS
-    return {
-        "run_id": brought.run_id, "writer": brought.writer, "number": brought.number, "points": count, "due": due,
-        "content": pack(brought.blocks),
-    }  # fmt: skip
+    return brought.run_id, brought.writer, brought.number, count, due, pack(brought.blocks)
 
 
 def turn_of(run_id: str, writer: str) -> int:
@@ -110,13 +118,14 @@ def pending(
         query = query.where(Batch.writer == writer)
     if up_to is not None:
         query = query.where(Batch.number <= up_to)
-    found: dict[tuple[str, str], list[Points]] = {}
-    last: dict[str, int] = {}
-    for name, number, content in session.execute(query.order_by(Batch.writer, Batch.number)):
-        last[name] = number
-        for one, points in points_of(unpack(content), None if metric is None else {metric}).items():
-            found.setdefault((name, one), []).append(points)
-    return [Pending(name, one, Points.joined(pieces), last[name]) for (name, one), pieces in found.items()]
+    rows = session.execute(query.order_by(Batch.writer, Batch.number)).all()
+    wanted = None if metric is None else {metric}
+    found: list[Pending] = []
+    for name, some in groupby(rows, key=lambda row: row[0]):
+        mine = [*some]
+        columns = _joined((content for *_, content in mine), wanted)
+        found += (Pending(name, one, points, mine[-1][1]) for one, points in columns.items())
+    return found
 
 
 def waiting(
@@ -132,12 +141,35 @@ def waiting(
     wanted = set(metrics)
     rows = session.execute(query.order_by(Batch.run_id, Batch.writer, Batch.number))
     for (run_id, writer), mine in groupby(rows, key=lambda row: row[:2]):
-        found: dict[str, list[Points]] = {}
-        for *_, content in mine:
-            for metric, points in points_of(unpack(content), wanted).items():
-                found.setdefault(metric, []).append(points)
-        for metric, pieces in found.items():
-            yield run_id, metric, writer, Points.joined(pieces)
+        for metric, points in _joined((content for *_, content in mine), wanted).items():
+            yield run_id, metric, writer, points
+
+
+def _joined(contents: Iterable[bytes], metrics: Set[str] | None) -> dict[str, Points]:
+    """The points of each metric, or of these metrics, in batches that follow each other."""
+    found: dict[str, list[Points]] = {}
+    for blocks in _fewer(map(unpack, contents)):
+        for metric, points in points_of(blocks, metrics).items():
+            found.setdefault(metric, []).append(points)
+    return {metric: Points.joined(pieces) for metric, pieces in found.items()}
+
+
+def _fewer(batches: Iterable[list[Block]]) -> Iterator[list[Block]]:
+    """The same points in fewer batches: those of a line or more of the same metrics, as most are, become one."""
+    for metrics, some in groupby(batches, key=_alike):
+        if metrics is None:
+            yield from some
+            continue
+        blocks = [one for one, in some]
+        steps = np.concatenate([one.steps for one in blocks])
+        times_us = np.concatenate([one.times_us for one in blocks])
+        values = np.concatenate([one.values for one in blocks], axis=1)
+        yield [Block(metrics, np.arange(len(steps), dtype=np.uint32), steps, times_us, values)]
+
+
+def _alike(batch: list[Block]) -> tuple[str, ...] | None:
+    """The metrics of a batch of one block without rests."""
+    return batch[0].metrics if len(batch) == 1 and batch[0].rests is None else None
 
 
 def remove(session: Session, run_id: str, last: Mapping[str, int]) -> None:

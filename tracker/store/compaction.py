@@ -37,26 +37,27 @@ def of_run(session: Session, run_id: str) -> list[tuple[str, str]]:
 
 
 def compact(session: Session, run_id: str, writer: str) -> bool:
-    """Make segments of a writer's batches, of as many as may be in memory; answer whether there may be more.
+    """Make segments of a writer's batches, of as many as may be in memory; answer whether there are more.
 
     The run is locked, so that whoever else works on it comes before or after.
     """
     session.execute(select(Run.id).where(Run.id == run_id).with_for_update())
-    last = _last_of_portion(session, run_id, writer)
+    last, is_all = _portion(session, run_id, writer)
     if last is None:
         return False
     pending = batches.pending(session, run_id, writer=writer, up_to=last)
     segments.extend(session, run_id, writer, {one.metric: one.points for one in pending})
     batches.remove(session, run_id, {writer: last})
-    return True
+    return not is_all
 
 
-def _last_of_portion(session: Session, run_id: str, writer: str) -> int | None:
+def _portion(session: Session, run_id: str, writer: str) -> tuple[int | None, bool]:
+    """The last of the batches to be taken now, None if there is none; and whether it is the last of all."""
     query = select(Batch.number, Batch.points).where(Batch.run_id == run_id, Batch.writer == writer)
     last, room = None, MOST_POINTS
     for number, points in session.execute(query.order_by(Batch.number)):
         room -= points
         if last is not None and room < 0:
-            break
+            return last, False
         last = number
-    return last
+    return last, True

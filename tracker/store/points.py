@@ -12,6 +12,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -73,7 +74,7 @@ class Points:
     def packed(self, *more: bytes) -> bytes:
         """The points in as few bytes as can be; with more columns, packed ones, behind them."""
         has_rests = self.rests is not None and self.rests.any()
-        columns = [packed_column(self.steps), packed_column(self.times_us), packed_column(self.values)]
+        columns = [_packed_ints(self.steps.tobytes()), _packed_ints(self.times_us.tobytes()), packed_column(self.values)]
         if not has_rests and not more:
             return b"".join([_LENGTHS.pack(*map(len, columns[:2])), *columns])
         columns += [packed_column(self.rests) if has_rests and self.rests is not None else b"", *more]
@@ -108,6 +109,12 @@ def columns_of(packed: bytes) -> list[bytes]:
 def packed_column(column: Ints | Floats) -> bytes:
     """A column in as few bytes as can be."""
     return bytes(standalone.simple_compress(np.require(column, requirements=("C", "ALIGNED")), _HOW))
+
+
+@lru_cache(4)
+def _packed_ints(raw: bytes) -> bytes:
+    """The metrics of a line have the same steps and times, and are packed one after the other."""
+    return packed_column(np.frombuffer(raw, np.int64))
 
 
 def unpacked_column(packed: bytes, kind: type[np.generic]) -> Any:

@@ -36,6 +36,7 @@ _READ = {
 _KEPT = {EXACT: Segment.points, FINE: Segment.fine, COARSE: Segment.coarse}
 _FINE_IN_COARSE = 2 * COARSE // FINE
 PORTION_POINTS = 2_000_000
+_INSERT = insert(Segment.__table__)  # type: ignore[arg-type]  # a mapped class has a table
 _KEY = (Segment.run_id, Segment.metric, Segment.writer, Segment.start)
 _KEYS_A_STATEMENT = 800  # SQLite takes expressions of up to 1000 terms
 Key = tuple[str, str, str, int]
@@ -152,16 +153,24 @@ def _packed(session: Session, keys: list[Key], level: SQLColumnExpression[Any]) 
 
 
 def _are(keys: Iterable[Key]) -> ColumnElement[bool]:
-    """The condition that a segment is one of these, in a form for which both databases use the key."""
+    """The condition that a segment is one of these, in a form for which both databases use the key.
+
+    Nearly always a writer's segments of all metrics begin at the same places: what is alike is told once.
+    """
     starts: dict[tuple[str, str, str], list[int]] = {}
-    for *writer, start in keys:
-        starts.setdefault(tuple(writer), []).append(start)  # type: ignore[arg-type]
+    for *series, start in keys:
+        starts.setdefault(tuple(series), []).append(start)  # type: ignore[arg-type]
+    metrics: dict[tuple[str, str, tuple[int, ...]], list[str]] = {}
+    for (run_id, metric, writer), its in starts.items():
+        metrics.setdefault((run_id, writer, tuple(its)), []).append(metric)
     return or_(
         *(
-            and_(*(column == name for column, name in zip(_KEY, who, strict=False)), Segment.start.in_(its))
-            for who, its in starts.items()
+            and_(
+                Segment.run_id == run_id, Segment.metric.in_(some), Segment.writer == writer, Segment.start.in_(its)
+            )
+            for (run_id, writer, its), some in metrics.items()
         )
-    )
+    )  # fmt: skip
 
 
 def extend(session: Session, run_id: str, writer: str, columns: Mapping[str, Points]) -> None:
@@ -184,7 +193,7 @@ def extend(session: Session, run_id: str, writer: str, columns: Mapping[str, Poi
         for at in range(0, len(keys), _KEYS_A_STATEMENT):
             remove = delete(Segment).where(_are(keys[at : at + _KEYS_A_STATEMENT]))
             session.execute(remove, execution_options={"synchronize_session": False})
-        session.execute(insert(Segment), rows)
+        session.execute(_INSERT, rows)
 
 
 def thin(session: Session, run_id: str, metric: str, writer: str, most: int) -> None:
@@ -197,7 +206,7 @@ def thin(session: Session, run_id: str, metric: str, writer: str, most: int) -> 
         keys = [(run_id, metric, writer, piece.start) for piece in pieces[at : at + _KEYS_A_STATEMENT]]
         session.execute(delete(Segment).where(_are(keys)), execution_options={"synchronize_session": False})
     kept = points[extremes(points.values, most)]
-    session.execute(insert(Segment), list(_rows(run_id, metric, writer, 0, kept)))
+    session.execute(_INSERT, list(_rows(run_id, metric, writer, 0, kept)))
 
 
 _Held = list[tuple[int, int]]  # segments of a series, in order: start and count
@@ -257,13 +266,18 @@ def _rows(run_id: str, metric: str, writer: str, start: int, points: Points) -> 
 def content(points: Points) -> dict[str, Any]:
     """What a segment's row says of its points."""
     (least_step, greatest_step), (least_time_us, greatest_time_us) = _range(points.steps), _range(points.times_us)
-    blocks = {FINE: Means.of_blocks(points, FINE)}
-    blocks[COARSE] = blocks[FINE].together(np.arange(0, len(blocks[FINE]), COARSE // FINE))
-    fine, coarse = (
-        means.packed(points, level, blocks[level]) if _is_kept(level, len(points)) else None for level in (FINE, COARSE)
-    )
+    fine, coarse = _levels(points) if _is_kept(FINE, len(points)) else (None, None)
     return {
         "count": len(points), "least_step": least_step, "greatest_step": greatest_step,
         "least_time_us": least_time_us, "greatest_time_us": greatest_time_us,
         "points": points.packed(), "fine": fine, "coarse": coarse,
     }  # fmt: skip
+
+
+def _levels(points: Points) -> tuple[bytes, bytes | None]:
+    """The levels that are kept of so many points, packed."""
+    blocks = Means.of_blocks(points, FINE)
+    fine = means.packed(points, FINE, blocks)
+    if not _is_kept(COARSE, len(points)):
+        return fine, None
+    return fine, means.packed(points, COARSE, blocks.together(np.arange(0, len(blocks), COARSE // FINE)))

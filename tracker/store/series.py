@@ -44,10 +44,9 @@ def put(session: Session, told: Sequence[tuple[Brought, int, int]]) -> dict[str,
     Each comes with restarts and rank of its writer. The caller holds the runs locked, and forgets their results.
     The answer names, by run, metrics that were too many (`summaries.MOST_METRICS` a run) and are not kept.
     """
-    metrics: dict[str, dict[str, None]] = {}
-    for brought, _, _ in told:
-        metrics.setdefault(brought.run_id, {}).update((one, None) for block in brought.blocks for one in block.metrics)
-    refused = summaries.refused(session, {run: list(names) for run, names in metrics.items()})
+    refused = summaries.refused(
+        session, [(brought.run_id, block.metrics) for brought, _, _ in told for block in brought.blocks]
+    )
     rows: summaries.Rows = {}
     kept = []
     for brought, restarts, rank in told:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from sqlalchemy import func, select
+from sqlalchemy import event, func, select
 from sqlalchemy.orm import Session
 
 from tracker.store.among import among
@@ -138,8 +138,41 @@ def _ranges(values: Floats) -> Iterable[tuple[float, float, float, float, int]]:
     return zip(*(column.tolist() for column in columns), strict=True)
 
 
-def refused(session: Session, brought: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
-    """By run which of these metrics are too many: a run has at most MOST_METRICS, and those it has stay."""
+def refused(session: Session, brought: Iterable[tuple[str, tuple[str, ...]]]) -> dict[str, list[str]]:
+    """By run which of the metrics that blocks bring are too many: a run has at most MOST_METRICS, those it has stay.
+
+    Who brings what a transaction of this process has stored before is not asked about: nearly everybody.
+    """
+    unsure = {(run, metrics) for run, metrics in brought if hash((run, metrics)) not in _stored}
+    if not unsure:
+        return {}
+    names: dict[str, dict[str, None]] = {}
+    for run, metrics in unsure:
+        names.setdefault(run, {}).update(dict.fromkeys(metrics))
+    too_many = _too_many(session, {run: list(some) for run, some in names.items()})
+    _note_when_stored(session, {hash(one) for one in unsure if one[0] not in too_many})
+    return too_many
+
+
+_MOST_NOTED = 100_000
+_stored: set[int] = set()
+"""Hashes of runs and metrics that have summaries: text is hashed with a secret of the process, and a hash is small.
+
+A run that was purged and comes again may have twice as many metrics for it, which is no harm.
+"""
+
+
+def _note_when_stored(session: Session, hashes: set[int]) -> None:
+    def note(_session: Session) -> None:
+        if len(_stored) + len(hashes) > _MOST_NOTED:
+            _stored.clear()
+        _stored.update(hashes)
+
+    if not session.in_nested_transaction():  # which may be undone after it was ended well
+        event.listen(session, "after_commit", note, once=True)
+
+
+def _too_many(session: Session, brought: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
     counts: dict[str, int] = dict(session.execute(_COUNTS, {"runs": list(brought)}).all())
     crowded = [run for run, metrics in brought.items() if counts.get(run, 0) + len(metrics) > MOST_METRICS]
     if not crowded:

@@ -30,7 +30,7 @@ def _statement(table: type[Table], columns: tuple[str, ...], dialect: str) -> In
 
 def as_array(column: Sequence[Any]) -> str:
     """A column of texts or of numbers as text of a PostgreSQL array: thousands of values are one parameter so."""
-    if any(isinstance(one, str) for one in column):
+    if isinstance(next((one for one in column if one is not None), None), str):
         return "{" + _texts(column) + "}"
     return "{" + str([*column])[1:-1].replace("None", "NULL") + "}"
 
