@@ -160,7 +160,7 @@ def _fewer(batches: Iterable[list[Block]]) -> Iterator[list[Block]]:
         if metrics is None:
             yield from some
             continue
-        blocks = [one for one, in some]
+        blocks = [one for (one,) in some]
         steps = np.concatenate([one.steps for one in blocks])
         times_us = np.concatenate([one.times_us for one in blocks])
         values = np.concatenate([one.values for one in blocks], axis=1)

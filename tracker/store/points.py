@@ -74,7 +74,8 @@ class Points:
     def packed(self, *more: bytes) -> bytes:
         """The points in as few bytes as can be; with more columns, packed ones, behind them."""
         has_rests = self.rests is not None and self.rests.any()
-        columns = [_packed_ints(self.steps.tobytes()), _packed_ints(self.times_us.tobytes()), packed_column(self.values)]
+        steps, times = (_packed_ints(one.tobytes()) for one in (self.steps, self.times_us))
+        columns = [steps, times, packed_column(self.values)]
         if not has_rests and not more:
             return b"".join([_LENGTHS.pack(*map(len, columns[:2])), *columns])
         columns += [packed_column(self.rests) if has_rests and self.rests is not None else b"", *more]
