@@ -143,7 +143,7 @@ def refused(session: Session, brought: Iterable[tuple[str, tuple[str, ...]]]) ->
 
     Who brings what a transaction of this process has stored before is not asked about: nearly everybody.
     """
-    unsure = {(run, metrics) for run, metrics in brought if hash((run, metrics)) not in _stored}
+    unsure = dict.fromkeys(one for one in brought if hash(one) not in _stored)
     if not unsure:
         return {}
     names: dict[str, dict[str, None]] = {}
