@@ -8,7 +8,7 @@ import numpy as np
 from sqlalchemy import func, select
 
 from bench._figures import Row, Table, progress, told
-from bench._servers import Server, each_kind, family_cpu_s, place, postgresql_pid, tracker_server
+from bench._servers import Server, each_kind, ended_cpu_s, family_cpu_s, place, postgresql_pid, tracker_server
 from bench._swarm import Load, Requests, Swarm
 from tracker.store import batches
 from tracker.store.database import Database
@@ -64,7 +64,7 @@ def _nodes(kind: str, server: Server, postgresql_pid: int | None, nodes: int, du
 
 
 def _cpu_s(pid: int | None) -> float:
-    return family_cpu_s(pid) if pid else 0.0
+    return family_cpu_s(pid) + ended_cpu_s(pid) if pid else 0.0
 
 
 def _batches(database: str) -> int:

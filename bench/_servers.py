@@ -174,6 +174,15 @@ def postgresql_cpu_s(url: str) -> float:
     return sum(map(_cpu_s, pids))
 
 
+def ended_cpu_s(pid: int) -> float:
+    """Processor time of all children of a process that have ended: connections are made and closed meanwhile."""
+    return _ticks_s(pid, slice(13, 15))
+
+
 def _cpu_s(pid: int) -> float:
+    return _ticks_s(pid, slice(11, 13))
+
+
+def _ticks_s(pid: int, which: slice) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return sum(map(int, fields[11:13])) / _TICKS_PER_S
+    return sum(map(int, fields[which])) / _TICKS_PER_S

@@ -16,6 +16,8 @@ from sqlalchemy.pool import NullPool
 from tracker.errors import BadInput, DatabaseUnavailable
 
 BUSY_TIMEOUT_S = 30
+_KEPT_CONNECTIONS = 10
+"""As many as the threads of a web process use at once: to make one anew costs PostgreSQL as much as some requests."""
 _PATIENCE_WITH_POSTGRESQL = {  # with a machine that is gone; without these a request would wait for it for hours
     "connect_timeout": 10,
     "keepalives_idle": 30,
@@ -29,7 +31,8 @@ def make_engine(url: str) -> Engine:
     """Connections for requests. Raises BadInput when the URL is none, DatabaseUnavailable when there can be no file."""
     parsed, kind = _understood(url)
     if kind == "postgresql":
-        return _postgresql(create_engine(parsed, pool_pre_ping=True, connect_args=_PATIENCE_WITH_POSTGRESQL))
+        how = {"pool_pre_ping": True, "pool_size": _KEPT_CONNECTIONS, "connect_args": _PATIENCE_WITH_POSTGRESQL}
+        return _postgresql(create_engine(parsed, **how))
     return _sqlite(create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_S}), BUSY_TIMEOUT_S, foreign_keys=True)
 
 
