@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import random
 import shutil
 import subprocess
 import tempfile
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from lab.cluster import Cluster
 from lab.daemon import wait_until
-from lab.place import LabError, free_port, port_is_free
+from lab.place import FIRST_PORT, LAST_PORT, LabError, free_port, port_is_free
 from lab.slurm_daemons import release
 
 OWNER = "alice"
@@ -33,9 +34,9 @@ def on_socket(cluster: Cluster) -> Iterator[str]:
 
 
 @contextmanager
-def on_port(cluster: Cluster, wished: int = 26_820) -> Iterator[str]:
+def on_port(cluster: Cluster) -> Iterator[str]:
     """On a port of loopback, where it wants a token (`scontrol token`); its address."""
-    port = free_port(wished)
+    port = free_port(random.randrange(FIRST_PORT, LAST_PORT))  # another lab may look for one at this moment
     env = {"SLURM_JWT": "daemon"}  # without it the plugin that passes tokens on is not loaded
     with _running(cluster, "rest_auth/jwt", f"127.0.0.1:{port}", lambda: not port_is_free(port), env):
         yield f"http://127.0.0.1:{port}"

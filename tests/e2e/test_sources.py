@@ -9,37 +9,20 @@ from pathlib import Path
 import pytest
 
 from lab import slurmrestd
-from lab.known_jobs import HOSTILE_NAMES
-from tests.conftest import wait_until
 from tests.e2e.conftest import Site
+from tests.slurm import live
 from tracker.errors import SlurmUnavailable
 from tracker.settings import Settings
 from tracker.slurm.choice import chosen
 from tracker.slurm.commands import Commands
 from tracker.slurm.rest import Rest
 from tracker.slurm.slurmrestd import Slurmrestd
-from tracker.slurm.source import Source
-
-WAITING = ("-H", "--mem=20M", "--output=/dev/null")
 
 
 @pytest.fixture(autouse=True)
 def _as_of_the_cluster(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("PATH", "SLURM_CONF"):
         monkeypatch.setenv(name, site.env[name])
-
-
-@pytest.fixture
-def jobs(site: Site) -> Iterator[dict[str, int]]:
-    """Jobs that are held, an array of which one task runs, and one that has ended."""
-    made = {
-        name: site.sbatch("true", *WAITING, f"-J{words}", f"--comment={words}") for name, words in HOSTILE_NAMES.items()
-    }
-    made["of_bob"] = site.sbatch("true", *WAITING, user="bob")
-    made["array"] = site.sbatch("sleep 600", "--array=0-4%1", "--mem=20M", "--output=/dev/null")
-    made["ended"] = site.sbatch("exit 3", "--mem=20M", "--output=/dev/null")
-    yield made
-    site.as_root("scancel", *map(str, made.values()))
 
 
 @pytest.fixture
@@ -57,39 +40,11 @@ def by_token(address: str, token: Path, user: str = slurmrestd.OWNER) -> Rest:
     return Rest(Slurmrestd(address, token_file=str(token), user=user, timeout_s=60).get)
 
 
-@pytest.mark.parametrize("name", ["commands", "slurmrestd"])
-def test_a_source_tells_what_is_there_now(
-    site: Site, jobs: dict[str, int], address: str, token: Path, name: str
-) -> None:
+def test_each_source_tells_what_is_there_now(site: Site, address: str, token: Path) -> None:
     token.write_text(slurmrestd.token(site.cluster))
-    source: Source = Commands(timeout_s=60) if name == "commands" else by_token(address, token)
-    facts = source.facts()
-    assert (facts.name, facts.slurm_version) == (site.cluster.at.name, site.as_root("sinfo", "--version").split()[1])
-    assert {node.name for node in source.nodes()} == set(site.cluster.nodes)
-    ended = wait_until(lambda: [one for one in source.records([jobs["ended"]]) if one.ended_at], what="the job's end")
-    assert [one.state for one in ended] == ["FAILED"]  # type: ignore[attr-defined]
-    _check_queue(source, jobs)
-
-
-def _check_queue(source: Source, jobs: dict[str, int]) -> None:
-    def array() -> list[tuple[int | None, str | None]] | None:
-        tasks = [(job.array_task_id, job.state) for job in source.queue() if job.array_job_id == jobs["array"]]
-        return sorted(tasks) if (0, "RUNNING") in tasks else None  # type: ignore[type-var]
-
-    waiting = [(number, "PENDING") for number in range(1, 5)]
-    assert wait_until(array, what="a task runs") == [(0, "RUNNING"), *waiting]
-    told = {job.job_id: job for job in source.queue()}
-    for name, words in HOSTILE_NAMES.items():
-        job = told[jobs[name]]
-        assert (job.name, job.comment, job.user, job.state, job.reason) == (
-            words,
-            words,
-            "alice",
-            "PENDING",
-            "JobHeldUser",
-        )
-    assert told[jobs["of_bob"]].user == "bob"
-    assert {job.user for job in source.queue(user="bob")} == {"bob"}
+    with live.jobs_of_each_kind(site) as jobs:
+        for source in (Commands(timeout_s=60), by_token(address, token)):
+            live.check(source, site, jobs)
 
 
 @pytest.mark.parametrize(
