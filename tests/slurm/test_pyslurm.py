@@ -13,7 +13,8 @@ from tracker.slurm.choice import chosen
 from tracker.slurm.commands import Commands
 from tracker.slurm.pyslurm_source import Pyslurm, installed
 
-UNLIKE = ("exit_code", "signal")
+UNLIKE = ("exit_code", "signal", "run_time_s")
+"""Not to be believed, and counted on between two questions."""
 
 
 def never() -> list[dict[str, Any]]:
