@@ -119,7 +119,7 @@ def test_idle_gpus_are_warned_of(db: Database) -> None:
         for run, busy in ((idle, 0.0), (waits_for_data, 9.0)):
             hold(session, run)
             sampled(session, run, cpu=1500, memory=60 * GIB, gpu0=busy, gpu1=busy)
-    assert told(db, idle).notes[0] == "None of its GPUs did anything: does it need one?"
+    assert told(db, idle).notes[0] == "Its GPUs did nothing all the time: does it need any?"
     assert "computed 9 % of the time" in told(db, waits_for_data).notes[0]
     assert not any("gres" in line for line in told(db, idle).lines)
 

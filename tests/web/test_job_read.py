@@ -82,7 +82,9 @@ def test_the_page_of_a_job_that_waits(server: Server, visit: Callable[..., Perso
             limit_words="MaxJobsPU=1 of the QOS tight",
             dependency="afternotok:99(unfulfilled)", licenses=samples.SCRIPT, reservation="maintenance",
         )  # fmt: skip
-    page = visit(server).open(f"/runs/{run.id}")
+    mine = visit(server, "alice", "user").open(f"/runs/{run.id}")
+    assert "2 of them are yours" in mine.get_by_role("region", name="Waiting").inner_text()
+    page = visit(server, "root").open(f"/runs/{run.id}")
     said = page.get_by_role("region", name="Waiting").inner_text()
     assert "3rd of 4 in gpu" in said
     assert "2 of them are alice's" in said

@@ -200,8 +200,7 @@ def _notes(found: Efficiency) -> list[str]:
     notes = []
     idle = _idle(found)
     if idle and len(idle) == len(found.gpus) == found.gpus_held:
-        notes.append(f"{'None of its GPUs' if len(idle) > 1 else 'Its GPU'} did anything: does it need one?".replace(
-            "Its GPU did anything", "Its GPU did nothing"))  # fmt: skip
+        notes.append("Its GPUs did nothing all the time: does it need any?")
     elif idle:
         names = ", ".join(map(str, idle))
         notes.append(f"GPU {names} of the {found.gpus_held} that it held did nothing all the time.")
@@ -211,8 +210,8 @@ def _notes(found: Efficiency) -> list[str]:
             "Try more workers that load it, or larger batches."
         )
     if found.memory_percent is not None and found.memory_percent > 90 and found.memory_bytes is not None:
-        notes.append(f"It came close to its memory limit: {byte_size(found.memory_bytes)} of "
-                     f"{byte_size(found.requested_memory_bytes or 0)}.")  # fmt: skip
+        of = f"{byte_size(found.memory_bytes)} of {byte_size(found.requested_memory_bytes or 0)}"
+        notes.append(f"It came close to its memory limit: {of}.")
     if found.time_percent is not None and found.time_percent > 90:
         notes.append(f"It came close to its time limit of {duration(found.time_limit_s)}.")
     return notes

@@ -5,10 +5,12 @@ from __future__ import annotations
 from datetime import timedelta
 
 from tracker.actions.watch_accounting import now
-from tracker.slurm.source import MAX_JOBS_A_QUESTION, Source
+from tracker.slurm.source import Source
 from tracker.store import usages
 from tracker.store.database import Database
 
+MAX_JOBS_A_QUESTION = 50
+"""Fewer than elsewhere: sacct tells all steps of each, of which a job may have 40,000 (MaxStepCount)."""
 SETTLED_AFTER = timedelta(seconds=5)
 """slurmctld tells slurmdbd of steps and of the job's end one after the other."""
 
