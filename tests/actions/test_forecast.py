@@ -128,7 +128,7 @@ def test_only_the_attempt_that_runs_counts(db: Database) -> None:
         samples.log(session, run, "epoch", [1.0] * 4, every_s=500, restarts=1)
         params.set_params(session, run.id, {"max_steps": "5000"})
     with db.read() as session:
-        found = forecasts(session, [runs.get(session, ADMIN, run.id)], datetime.now(timezone.utc))[run.id]
+        found = forecasts(session, [runs.get(session, ADMIN, run.id)], datetime.now(timezone.utc), exactly=True)[run.id]
     assert (found.step, found.max_steps) == (2499, 5000)
     assert found.steps_per_s == pytest.approx(1.0, rel=0.02)
     assert found.limit_at == samples.moment(2400) + timedelta(hours=2) or found.verdict == "finishes"

@@ -131,7 +131,6 @@ def test_the_api_tells_the_same(server: Server) -> None:
     assert live["efficiency"]["cpu_percent"] == 25
     assert past["efficiency"]["lines"][0] == "#SBATCH --mem=11G"
     jobs = {job["job_id"]: job for job in server.ask("/api/v1/jobs?user=alice", token=token).json["items"]}
-    assert jobs[103]["start_estimate_at"] == pending["waiting"]["start_estimate_at"]
     assert jobs[200]["forecast"] == live["forecast"]
 
 
@@ -147,7 +146,7 @@ def test_reading_jobs_costs_few_statements_however_many_there_are(server: Server
                 assert server.ask(path, token=token).status == 200
             counts.append(len(told))
     assert counts[:4] == counts[4:]
-    assert max(counts) <= 12, counts
+    assert max(counts) <= 10, counts
 
 
 def test_the_terminal_shows_it(server: Server) -> None:
@@ -169,5 +168,4 @@ def test_the_terminal_shows_it(server: Server) -> None:
     assert "███░" in past
     queue = tracker("queue")
     assert "It will not finish: 36 %" in queue
-    assert "Slurm expects its start at" in queue
     assert json.loads(tracker("show", over.id, "--json"))["efficiency"]["notes"]

@@ -65,12 +65,15 @@ class Forecast:
         return f"It {certain} finish: {self.percent_at_limit:.0f} % of its steps at the limit{asks}."
 
 
-def forecasts(session: Session, runs: Collection[Run], now: datetime) -> dict[str, Forecast]:
-    """Forecasts by run, of those of which something can be told. Their params, summary and attempts are loaded."""
+def forecasts(session: Session, runs: Collection[Run], now: datetime, *, exactly: bool = False) -> dict[str, Forecast]:
+    """Forecasts by run, of those of which something can be told. Their params, summary and attempts are loaded.
+
+    With `exactly` more is read of the last stretch, which may be in the middle of what is kept together.
+    """
     steps = {run.id: most for run in runs if run.state == "RUNNING" and (most := max_steps(_params(run)))}
     running = {run.id: run for run in runs if run.id in steps}
     metrics = {run_id: metric for run_id, run in running.items() if (metric := _counting(run))}
-    found = store.read(session, metrics)
+    found = store.read(session, metrics, exactly=exactly)
     told = {run_id: _of(running[run_id], one, steps[run_id], now) for run_id, one in found.items()}
     return {run_id: one for run_id, one in told.items() if one is not None}
 

@@ -25,5 +25,7 @@ class Reading:
 def read_job(session: Session, viewer: Identity, run: Run, now: datetime) -> Reading:
     """Read the job of a run whose params, summary, attempts and usage are loaded."""
     return Reading(
-        waiting(session, viewer, run, now), forecasts(session, [run], now).get(run.id), efficiency(session, run, now)
+        waiting(session, viewer, run, now),
+        forecasts(session, [run], now, exactly=True).get(run.id),
+        efficiency(session, run, now),
     )

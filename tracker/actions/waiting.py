@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from tracker.states import FINAL_STATES
-from tracker.store import clusters, runs, waits
+from tracker.store import runs, waits
 from tracker.store.database import Session
 from tracker.store.identity import Identity
 from tracker.store.tables import Run, Wait
@@ -66,13 +66,13 @@ class Waiting:
 
 def waiting(session: Session, viewer: Identity, run: Run, now: datetime) -> Waiting | None:
     """How the run's job waits; None if it does not, or the watcher has not told yet."""
-    wait = waits.get(session, run) if run.state == "PENDING" else None
-    if wait is None:
+    told = waits.get(session, run) if run.state == "PENDING" else None
+    if told is None:
         return None
-    cluster = clusters.find(session, wait.cluster)
+    wait, as_of = told
     estimates = waits.estimates(session, wait.cluster, wait.partition, now) if wait.estimate_at else None
     return Waiting(
-        as_of=cluster.as_of if cluster else None,
+        as_of=as_of,
         partition=wait.partition,
         priority=wait.priority,
         place=waits.place(session, wait),

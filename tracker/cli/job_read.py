@@ -11,10 +11,8 @@ _CELLS = 20
 
 
 def in_the_queue(run: Run) -> str:
-    """A line of the queue: why it waits and when Slurm expects its start, or what is to be expected of it."""
+    """A line of the queue: why it waits, or what is to be expected of it."""
     parts = [str(run.facts.get("explanation") or "")]
-    if run.facts.get("start_estimate_at"):
-        parts.append(f"Slurm expects its start at {run.facts['start_estimate_at']}.")
     forecast = run.facts.get("forecast") or {}
     parts.append(str(forecast.get("sentence") or ""))
     return " ".join(filter(None, parts))

@@ -55,7 +55,7 @@ class Api:
         return Runs(self, {name: value for name, value in asked.items() if value}, limit)
 
     def jobs(self, user: str | None = None) -> Iterator[Run]:
-        """Runs that wait or run, newest first, with `forecast` and `start_estimate_at`; of one user if it is given."""
+        """Runs that wait or run, newest first, each with a `forecast`; of one user if one is given."""
         cursor = None
         while True:
             page = self.get("/jobs", user=user, limit=PAGE_RUNS, cursor=cursor)

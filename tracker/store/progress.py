@@ -5,18 +5,30 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 import numpy as np
+from sqlalchemy import and_, select
 from sqlalchemy.orm import Session
 
-from tracker.store import batches, segments, writers
+from tracker.store import batches, segments
 from tracker.store.points import Ints
 from tracker.store.segments import EXACT, FINE, Piece
-from tracker.store.writers import Author
+from tracker.store.tables import Batch, Segment, Writer
+from tracker.store.writers import MACHINE, SCRIPT
 
 _LAST_PART = 4  # of a series' time the last quarter is read point by point
 _MOST_EXACT = 4096  # points of a segment that is read as it was written
-Found = tuple[Author, Piece]
+_AUTHOR = (Writer.kind, Writer.rank, Writer.restarts)
+
+
+class _Found(NamedTuple):
+    """A piece, and who wrote it in which attempt."""
+
+    piece: Piece
+    kind: str
+    rank: int
+    restarts: int | None
 
 
 @dataclass(frozen=True)
@@ -30,39 +42,49 @@ class Progress:
     times_us: Ints
 
 
-def read(session: Session, metrics: Mapping[str, str]) -> dict[str, Progress]:
-    """The progress of runs, each by the steps of one metric; by four statements, however many there are."""
+def read(session: Session, metrics: Mapping[str, str], *, exactly: bool) -> dict[str, Progress]:
+    """The progress of runs, each by the steps of one metric; by two statements, however many there are.
+
+    With `exactly` points of segments are read for the last quarter, by one statement more or two; else it is told by
+    the segments' ends.
+    """
     newest = {
-        run_id: _newest([(author, piece) for author, piece in found if piece.metric == metrics[run_id]])
+        run_id: _newest([one for one in found if one.piece.metric == metrics[run_id]])
         for run_id, found in _pieces(session, list(metrics), sorted({*metrics.values()})).items()
     }
-    last = [piece for pieces in newest.values() for piece in _last(pieces)]
-    exact = [piece for piece in last if piece.count <= _MOST_EXACT]
-    segments.read(session, {EXACT: exact, FINE: [piece for piece in last if piece.count > _MOST_EXACT]})
+    if exactly:
+        last = [piece for pieces in newest.values() for piece in _last(pieces)]
+        few = [piece for piece in last if piece.count <= _MOST_EXACT]
+        segments.read(session, {EXACT: few, FINE: [piece for piece in last if piece.count > _MOST_EXACT]})
     return {run_id: _progress(pieces) for run_id, pieces in newest.items() if pieces}
 
 
-def _pieces(session: Session, run_ids: Sequence[str], metrics: Sequence[str]) -> dict[str, list[Found]]:
-    """All pieces of these metrics by run, each with its author."""
+def _pieces(session: Session, run_ids: Sequence[str], metrics: Sequence[str]) -> dict[str, list[_Found]]:
+    """All pieces of these metrics by run."""
     if not run_ids:
         return {}
-    authors = writers.authors(session, run_ids)
-    pieces = segments.index(session, run_ids, metrics)
-    for run_id, metric, writer, points in batches.waiting(session, run_ids, metrics):
-        pieces.append(Piece.of(run_id, metric, writer, points))
-    found: dict[str, list[Found]] = {}
-    for piece in pieces:
-        author = authors.get((piece.run_id, piece.writer))
-        if author is not None:
-            found.setdefault(piece.run_id, []).append((author, piece))
+    found: dict[str, list[_Found]] = {}
+    compacted = select(
+        Segment.run_id, Segment.metric, Segment.writer, Segment.start, Segment.count, Segment.least_step,
+        Segment.greatest_step, Segment.least_time_us, Segment.greatest_time_us, *_AUTHOR,
+    ).join(Writer, and_(Writer.run_id == Segment.run_id, Writer.name == Segment.writer))  # fmt: skip
+    for row in session.execute(compacted.where(Segment.run_id.in_(run_ids), Segment.metric.in_(metrics))):
+        piece = Piece(*row[:5], row[5:7], row[7:9])
+        found.setdefault(piece.run_id, []).append(_Found(piece, *row[9:]))
+    waiting = select(Batch.run_id, Batch.writer, Batch.content, *_AUTHOR)
+    waiting = waiting.join(Writer, and_(Writer.run_id == Batch.run_id, Writer.name == Batch.writer))
+    for run_id, writer, content, *author in session.execute(waiting.where(Batch.run_id.in_(run_ids))):
+        for metric, points in batches.points_of(batches.unpack(content), {*metrics}).items():
+            piece = Piece.of(run_id, metric, writer, points)
+            found.setdefault(run_id, []).append(_Found(piece, *author))
     return found
 
 
-def _newest(found: Iterable[Found]) -> list[Piece]:
+def _newest(found: Iterable[_Found]) -> list[Piece]:
     """The pieces of the lowest rank in the newest attempt."""
-    of_scripts = [(author.restarts, -author.rank, piece) for author, piece in found if author.rank is not None]
-    newest = max((one[:2] for one in of_scripts), default=None)
-    return [piece for restarts, rank, piece in of_scripts if (restarts, rank) == newest]
+    of_scripts = [one for one in found if one.kind == SCRIPT]
+    newest = max(((one.restarts or 0, -one.rank) for one in of_scripts), default=None)
+    return [one.piece for one in of_scripts if (one.restarts or 0, -one.rank) == newest]
 
 
 def _last(pieces: Sequence[Piece]) -> list[Piece]:
@@ -88,7 +110,7 @@ def coverage(session: Session, run_id: str, metric: str, began: datetime, ended:
 
     A sample speaks for the time until the next one if that comes when samples usually come, else for as long as usual.
     """
-    found = [piece for author, piece in _pieces(session, [run_id], [metric]).get(run_id, []) if author.rank is None]
+    found = [one.piece for one in _pieces(session, [run_id], [metric]).get(run_id, []) if one.kind == MACHINE]
     span_us = (ended - began).total_seconds() * 1e6
     if not found or span_us <= 0:
         return None

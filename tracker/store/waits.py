@@ -5,7 +5,7 @@ A row of a job that started stays if Slurm had told when it would: for KEPT, and
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from statistics import median
@@ -14,8 +14,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, and_, case, delete, func, or_, select
 from sqlalchemy.orm import Session
 
-from tracker.store.among import among
-from tracker.store.tables import Run, Wait
+from tracker.store.tables import Cluster, Run, Wait
 from tracker.store.upsert import upsert
 
 NO_TASK = -1
@@ -25,7 +24,6 @@ MOST_JUDGED = 500
 """So many of the newest starts of a partition tell how good estimates are."""
 _ROWS_A_STATEMENT = 400
 _WAITS = Wait.__table__.c
-_OF_JOBS = and_(among(_WAITS.cluster, "clusters"), among(_WAITS.job_id, "jobs"))
 Key = tuple[int, int]
 """Job id, or array id and task; NO_TASK where there is none."""
 
@@ -72,24 +70,15 @@ def prune(session: Session, cluster: str, now: datetime) -> None:
     session.execute(gone, execution_options={"synchronize_session": False})
 
 
-def get(session: Session, run: Run) -> Wait | None:
-    """What Slurm says of the run's job, which waits."""
+def get(session: Session, run: Run) -> tuple[Wait, datetime | None] | None:
+    """What Slurm says of the run's job, which waits, and when it said so."""
     key = key_of(run)
     if key is None or run.cluster is None:
         return None
-    found = session.get(Wait, (run.cluster, *key))
-    return found if found is not None and found.started_at is None else None
-
-
-def of_runs(session: Session, runs: Iterable[Run]) -> dict[str, Wait]:
-    """The same of many runs, by run."""
-    ids = {(run.cluster, *key): run.id for run in runs if (key := key_of(run)) is not None}
-    if not ids:
-        return {}
-    asked = {"clusters": {one[0] for one in ids}, "jobs": {one[1] for one in ids}}
-    found = session.scalars(select(Wait).where(_OF_JOBS, Wait.started_at.is_(None)), asked)
-    by_key = {(one.cluster, one.job_id, one.task_id): one for one in found}
-    return {ids[key]: one for key, one in by_key.items() if key in ids}
+    mine = select(Wait, Cluster.as_of).outerjoin(Cluster, Cluster.name == Wait.cluster)
+    mine = mine.where(Wait.cluster == run.cluster, Wait.job_id == key[0], Wait.task_id == key[1])
+    row = session.execute(mine.where(Wait.started_at.is_(None))).first()
+    return None if row is None else (row[0], row[1])
 
 
 class Place(NamedTuple):

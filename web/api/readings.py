@@ -151,16 +151,11 @@ class RunRead(Run):
 
 
 class Job(Run):
-    """A run of the queue: when Slurm expects its start, and what is to be expected of it."""
+    """A run of the queue, and what is to be expected of it."""
 
-    start_estimate_at: Time | None
     forecast: Forecast | None
 
     @classmethod
-    def seen(cls, stored: tables.Run, wait: tables.Wait | None, found: expected.Forecast | None) -> Job:
+    def seen(cls, stored: tables.Run, found: expected.Forecast | None) -> Job:
         """The run as the store has it."""
-        return cls.model_construct(
-            **dict(Run.of(stored)),
-            start_estimate_at=wait.estimate_at if wait else None,
-            forecast=Forecast.of(found),
-        )
+        return cls.model_construct(**dict(Run.of(stored)), forecast=Forecast.of(found))
