@@ -69,14 +69,15 @@ def _pieces(session: Session, run_ids: Sequence[str], metrics: Sequence[str]) ->
         Segment.greatest_step, Segment.least_time_us, Segment.greatest_time_us, *_AUTHOR,
     ).join(Writer, and_(Writer.run_id == Segment.run_id, Writer.name == Segment.writer))  # fmt: skip
     for row in session.execute(compacted.where(Segment.run_id.in_(run_ids), Segment.metric.in_(metrics))):
+        kind, rank, restarts = row[9:]
         piece = Piece(*row[:5], row[5:7], row[7:9])
-        found.setdefault(piece.run_id, []).append(_Found(piece, *row[9:]))
+        found.setdefault(piece.run_id, []).append(_Found(piece, kind, rank, restarts))
     waiting = select(Batch.run_id, Batch.writer, Batch.content, *_AUTHOR)
     waiting = waiting.join(Writer, and_(Writer.run_id == Batch.run_id, Writer.name == Batch.writer))
-    for run_id, writer, content, *author in session.execute(waiting.where(Batch.run_id.in_(run_ids))):
+    for run_id, writer, content, kind, rank, restarts in session.execute(waiting.where(Batch.run_id.in_(run_ids))):
         for metric, points in batches.points_of(batches.unpack(content), {*metrics}).items():
             piece = Piece.of(run_id, metric, writer, points)
-            found.setdefault(run_id, []).append(_Found(piece, *author))
+            found.setdefault(run_id, []).append(_Found(piece, kind, rank, restarts))
     return found
 
 
