@@ -122,6 +122,7 @@ def made_token(**claims: object) -> str:
         (made_token(exp=time.time() - 1, sun="alice"), "has expired: make another one"),
         (made_token(exp=time.time() + 600, sun="bob"), "is not alice's"),
     ],
+    ids=["expired", "another's"],  # the same in all processes that the tests are spread over
 )
 def test_a_token_that_cannot_do_is_not_even_sent(server: _Server, tmp_path: Path, token: str, sentence: str) -> None:
     (tmp_path / "token").write_text(token)
