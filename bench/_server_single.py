@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,6 +29,7 @@ def measure(asked: Asked) -> list[Table]:
             with tracker_server(folder / kind, database) as server:
                 progress(f"  {kind}: single requests")
                 rows += _single(kind, server)
+        rows.append(_row("the disk: a write of 8 KB that is waited for, as a commit on PostgreSQL", _writes(folder)))
     return [Table("Single requests on a kept connection", rows)]
 
 
@@ -48,14 +51,33 @@ def _single(kind: str, server: Server) -> list[Row]:
         started_s = time.perf_counter()
         agent.send([({"type": "lines", "folder": local_folder(), "writer": "w1", "offset": 0}, header + line)])
         took["a new run and its line"].append(time.perf_counter() - started_s)
-    rows: list[Row] = [
-        {
-            "": f"{kind}: {name}",
-            "n": len(values),
-            "p50 ms": median(values) * 1000,
-            "bar p50 ms": BAR_MS if name == "one line of points" else None,
-            "p99 ms": float(np.percentile(values, 99)) * 1000,
-        }
+    return [
+        _row(f"{kind}: {name}", values, BAR_MS if name == "one line of points" else None)
         for name, values in took.items()
     ]
-    return [told(row) for row in rows]
+
+
+def _row(name: str, took_s: list[float], bar_ms: float | None = None) -> Row:
+    return told(
+        {
+            "": name,
+            "n": len(took_s),
+            "p50 ms": median(took_s) * 1000,
+            "bar p50 ms": bar_ms,
+            "p99 ms": float(np.percentile(took_s, 99)) * 1000,
+        }
+    )
+
+
+def _writes(folder: Path) -> list[float]:
+    """How long the disk takes by itself, the database left out."""
+    took_s = []
+    with (folder / "written").open("wb", buffering=0) as file:
+        file.write(bytes(SMALL * 8192))
+        os.fsync(file.fileno())
+        for number in range(SMALL):
+            started_s = time.perf_counter()
+            os.pwrite(file.fileno(), os.urandom(8192), number * 8192)
+            os.fdatasync(file.fileno())
+            took_s.append(time.perf_counter() - started_s)
+    return took_s
