@@ -253,7 +253,7 @@ def test_the_cluster_shows_who_holds_which_gpu(server: Server, visit: Visit) -> 
         samples.add_run(session, name="of bob", user="bob", gpus={"n2": [1]})
     page = visit(server, role="user").open("/cluster")
     first, second, third = (page.locator(".node").nth(index) for index in range(3))
-    expect(first.get_by_role("link")).to_have_count(4)
+    expect(first.locator("a.slot")).to_have_count(4)
     expect(second.locator(".slot")).to_have_text(["0in use", "1free", "2free", "3free"])
     expect(third).to_contain_text("down, not responding")
     first.get_by_role("link", name="resnet50 baseline").first.click()
