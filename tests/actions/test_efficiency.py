@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from tests.web import samples
 from tracker.actions.efficiency import Efficiency, as_size, efficiency
-from tracker.store import runs, usages, writers
+from tracker.store import attempts, runs, usages, writers
 from tracker.store.database import Database
 from tracker.store.identity import Identity
 from tracker.store.tables import Run
@@ -65,7 +65,63 @@ def test_a_job_that_asked_for_too_much_is_told_what_would_have_been_enough(db: D
     assert found.lines == [
         "#SBATCH --mem=12G", "#SBATCH --cpus-per-task=4", "#SBATCH --gres=gpu:1", "#SBATCH --time=01:15:00",
     ]  # fmt: skip
-    assert found.notes == ["GPU 1 of the 2 that it held did nothing all the time."]
+    assert found.notes == [
+        "GPU 1 of the 2 that it held did nothing all the time.",
+        "--mem takes the place of --mem-per-cpu and --mem-per-gpu: sbatch takes one of them.",
+        "--cpus-per-task is meant for one task: divide it among more (--ntasks).",
+        "--gres takes the place of --gpus and the like; keep the GPUs' type if it names one.",
+    ]
+
+
+def test_fewer_cores_bring_no_less_memory(db: Database) -> None:
+    """With --mem-per-cpu, or where the cluster gives memory by cores, a quarter of the cores has a quarter of it."""
+    with db.write() as session:
+        run = ran(session, time_limit_s=4000)
+        hold(session, run)
+        sampled(session, run, cpu=300, memory=50 * GIB)
+        unmeasured = ran(session, time_limit_s=4000)
+        hold(session, unmeasured)
+        sampled(session, unmeasured, cpu=300)
+    assert told(db, run).lines == ["#SBATCH --mem=64G", "#SBATCH --cpus-per-task=4"]
+    assert list(told(db, unmeasured).lines) == []
+
+
+def test_a_node_that_nobody_watched_may_have_needed_more(db: Database) -> None:
+    nodes = [f"n{number}" for number in range(1, 11)]
+    with db.write() as session:
+        run = ran(session, time_limit_s=4000, gpus={node: [0] for node in nodes})
+        hold(session, run, cpus=160, memory_bytes=640 * GIB, nodes=10)
+        for node in nodes[1:]:
+            for metric, value in (("cpu.percent", 100.0), ("memory_bytes", 4.0 * GIB)):
+                samples.log(
+                    session, run, f"system/{metric}", [value] * 240, every_s=15, node=node, kind=writers.MACHINE
+                )
+    found = told(db, run)
+    assert found.sampled_percent == pytest.approx(90, abs=1)
+    assert (found.memory_bytes, list(found.lines)) == (4 * GIB, [])
+    with db.write() as session:
+        for metric, value in (("cpu.percent", 100.0), ("memory_bytes", 40.0 * GIB)):
+            samples.log(session, run, f"system/{metric}", [value] * 240, every_s=15, kind=writers.MACHINE)
+    assert told(db, run).lines == ["#SBATCH --mem=48G"]
+
+
+def test_the_time_in_which_it_was_suspended_is_none_of_its_own(db: Database) -> None:
+    with db.write() as session:
+        run = ran(session, took_s=7200)
+        (attempt,) = attempts.of(session, run.id)
+        attempt.suspended_s = 3600
+        hold(session, run)
+        usages.keep(session, [usages.Used(run.id, 8 * 3600, 40 * GIB)])
+    found = told(db, run)
+    assert (found.elapsed_s, found.busy_cpus) == (3600, 8)
+    assert found.lines[-1] == "#SBATCH --time=01:15:00"
+
+
+def test_the_lines_of_a_task_are_not_those_of_its_array(db: Database) -> None:
+    with db.write() as session:
+        run = ran(session, array_job_id=7, array_task_id=3)
+        hold(session, run)
+    assert list(told(db, run).notes) == ["Other tasks of its array may need more."]
 
 
 def test_a_job_that_used_what_it_held_needs_no_advice(db: Database) -> None:

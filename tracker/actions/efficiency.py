@@ -3,10 +3,14 @@
 Advice is given only where the evidence is good and what it saves matters, and never below what was used:
 
 - after a run that ended well in its only attempt and took LEAST_S or more;
-- memory: the most that was seen, with MEMORY_ROOM, where samples speak for ENOUGH of its time or accounting measured;
+- memory: the most that was seen, with MEMORY_ROOM, where samples speak for ENOUGH of its time on each of its nodes, or
+  accounting measured;
 - time: what it took, with TIME_ROOM;
 - processors: those busy in the mean with CPU_ROOM, or at the most in any sample, where samples speak for ENOUGH;
 - GPUs: without those that did nothing at all.
+
+Fewer processors or GPUs may bring less memory with them (`--mem-per-cpu`, `DefMemPerGPU`): advice for them always says
+how much memory as well.
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from tracker.actions.forecast import as_time_option
@@ -101,15 +105,18 @@ def efficiency(session: Session, run: Run, now: datetime) -> Efficiency | None:
     if held is None or held.started_at is None or run.het_job_id is not None or run.state == "PENDING":
         return None
     ended_at = run.ended_at or now
-    elapsed_s = (ended_at - held.started_at).total_seconds()
+    paused_s = run.attempts[-1].suspended_s if run.attempts else None
+    elapsed_s = (ended_at - held.started_at).total_seconds() - (paused_s or 0)  # as Slurm counts it
     if elapsed_s <= 0:
         return None
     summary = {one.metric: one for one in run.summary}
     covered = None
     if run.ended_at is not None and _CPU in summary and run.points_kept == "all":
         covered = progress.coverage(session, run.id, _CPU, held.started_at, run.ended_at, held.nodes)
-    found = _measured(run, summary, elapsed_s, covered)
-    return _advised(found, run, summary) if run.state == "COMPLETED" else found
+    found = _measured(run, summary, elapsed_s, None if covered is None else covered.mean)
+    if run.state != "COMPLETED" or elapsed_s < LEAST_S or len(run.attempts) > 1:
+        return found
+    return _advised(found, run, summary, is_seen=covered is not None and covered.least >= ENOUGH)
 
 
 def _measured(run: Run, summary: Mapping[str, Summary], elapsed_s: float, covered: float | None) -> Efficiency:
@@ -133,34 +140,32 @@ def _measured(run: Run, summary: Mapping[str, Summary], elapsed_s: float, covere
     )  # fmt: skip
 
 
-def _advised(found: Efficiency, run: Run, summary: Mapping[str, Summary]) -> Efficiency:
-    """The same with lines and notes, as far as the evidence goes."""
+def _advised(found: Efficiency, run: Run, summary: Mapping[str, Summary], *, is_seen: bool) -> Efficiency:
+    """The same with lines and notes, as far as the evidence goes; `is_seen`: samples of all its nodes are enough."""
     held = run.usage
     assert held is not None
-    if found.elapsed_s < LEAST_S or len(run.attempts) > 1:
-        return found
-    sampled = (found.sampled_percent or 0) >= ENOUGH * 100
-    told = held.used_memory_bytes is not None and held.nodes == 1
-    lines = [
-        _memory_line(found) if sampled or told else None,
-        _cpu_line(found, summary, held.nodes) if sampled else None,
-        _gpu_line(found, held.nodes) if sampled else None,
-        _time_line(found),
-    ]
-    return Efficiency(
-        **{**vars(found), "lines": [line for line in lines if line], "notes": _notes(found) if sampled else []}
-    )
+    enough = _enough_memory(found) if is_seen or (held.used_memory_bytes and held.nodes == 1) else None
+    fewer = [_cpu_line(found, summary), _gpu_line(found)] if is_seen and held.nodes == 1 and enough else []
+    saves = enough and found.requested_memory_bytes and _saves_memory(enough, found.requested_memory_bytes)
+    memory = _memory_line(enough) if enough and (saves or any(fewer)) else None
+    lines = [line for line in (memory, *fewer, _time_line(found)) if line]
+    notes = [*(_notes(found) if is_seen else []), *_cautions(lines, run.array_job_id is not None)]
+    return replace(found, lines=lines, notes=notes)
 
 
-def _memory_line(found: Efficiency) -> str | None:
+def _enough_memory(found: Efficiency) -> int | None:
+    """Bytes on a node that would have been enough; more than it asked for is no advice of ours."""
     used, asked = found.memory_bytes, found.requested_memory_bytes
-    if not used or not asked:
-        return None
-    wanted = as_size(used * MEMORY_ROOM)
-    if wanted > asked * _MOST_OF_ASKED or asked - wanted < _LEAST_SAVED_BYTES:
-        return None
+    return min(as_size(used * MEMORY_ROOM), math.ceil(max(used, asked))) if used and asked else None
+
+
+def _saves_memory(wanted: int, asked: float) -> bool:
+    return wanted <= asked * _MOST_OF_ASKED and asked - wanted >= _LEAST_SAVED_BYTES
+
+
+def _memory_line(wanted: int) -> str:
     whole = wanted // _GIB if wanted % _GIB == 0 else None
-    return f"#SBATCH --mem={f'{whole}G' if whole else f'{wanted // _MIB}M'}"
+    return f"#SBATCH --mem={f'{whole}G' if whole else f'{math.ceil(wanted / _MIB)}M'}"
 
 
 def as_size(count: float) -> int:
@@ -169,9 +174,9 @@ def as_size(count: float) -> int:
     return math.ceil(count / unit) * unit
 
 
-def _cpu_line(found: Efficiency, summary: Mapping[str, Summary], nodes: int) -> str | None:
+def _cpu_line(found: Efficiency, summary: Mapping[str, Summary]) -> str | None:
     peak, busy = _most(summary.get(_CPU)), found.busy_cpus
-    if peak is None or busy is None or nodes != 1:
+    if peak is None or busy is None:
         return None
     wanted = max(1, math.ceil(busy * CPU_ROOM), math.ceil(peak / 100 - 0.05))
     if wanted > found.cpus * _MOST_OF_ASKED or found.cpus - wanted < _LEAST_SAVED_CPUS:
@@ -179,9 +184,9 @@ def _cpu_line(found: Efficiency, summary: Mapping[str, Summary], nodes: int) -> 
     return f"#SBATCH --cpus-per-task={wanted}"
 
 
-def _gpu_line(found: Efficiency, nodes: int) -> str | None:
+def _gpu_line(found: Efficiency) -> str | None:
     idle = _idle(found)
-    if not idle or len(found.gpus) != found.gpus_held or nodes != 1 or len(idle) == found.gpus_held:
+    if not idle or len(found.gpus) != found.gpus_held or len(idle) == found.gpus_held:
         return None
     return f"#SBATCH --gres=gpu:{found.gpus_held - len(idle)}"
 
@@ -215,6 +220,21 @@ def _notes(found: Efficiency) -> list[str]:
     if found.time_percent is not None and found.time_percent > 90:
         notes.append(f"It came close to its time limit of {duration(found.time_limit_s)}.")
     return notes
+
+
+def _cautions(lines: Sequence[str], is_task: bool) -> list[str]:
+    """What to mind before these lines are taken over."""
+    told = " ".join(lines)
+    cautions = []
+    if "--mem" in told:
+        cautions.append("--mem takes the place of --mem-per-cpu and --mem-per-gpu: sbatch takes one of them.")
+    if "--cpus-per-task" in told:
+        cautions.append("--cpus-per-task is meant for one task: divide it among more (--ntasks).")
+    if "--gres" in told:
+        cautions.append("--gres takes the place of --gpus and the like; keep the GPUs' type if it names one.")
+    if lines and is_task:
+        cautions.append("Other tasks of its array may need more.")
+    return cautions
 
 
 def _idle(found: Efficiency) -> list[int]:

@@ -78,7 +78,8 @@ def _step(step: dict[str, Any]) -> Step:
     at, total = step.get("time") or {}, ((step.get("tres") or {}).get("requested") or {}).get("total") or ()
     began_s = value.number(at.get("start")) or 0
     memory = [value.number(one.get("count")) for one in total if one.get("type") == "mem"]
-    return Step(began_s, value.number(at.get("end")) or began_s, memory[0] if memory else None)
+    name = str((step.get("step") or {}).get("name") or "")
+    return Step(name, began_s, value.number(at.get("end")) or began_s, memory[0] if memory else None)
 
 
 def _tasks(array: dict[str, Any]) -> tuple[int, ...]:

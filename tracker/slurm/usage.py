@@ -10,16 +10,26 @@ from tracker.slurm.asking import rows
 from tracker.slurm.records import Usage
 from tracker.slurm.values import cpu_time_s, moment, whole
 
-FIELDS = ("JobIDRaw", "Start", "End", "TotalCPU", "MaxRSS", "TRESUsageInTot")
+FIELDS = ("JobIDRaw", "Start", "End", "TotalCPU", "TRESUsageInTot")
+LONG_S = 30.0
+"""Steps that went on for longer have used memory: if none is told, nobody measured (`--acctg-freq=0`)."""
+EXTERN = "extern"
+"""The step of processes from outside, as of ssh; mostly of none."""
 _MEMORY = re.compile(r"(?:^|,)mem=(\d+)")
 
 
 class Step(NamedTuple):
     """When a step ran, in seconds since 1970, and what all its tasks held at most; None if nobody measured."""
 
+    name: str
     began_s: float
     ended_s: float
     memory_bytes: int | None
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether it must have used memory, and nobody says how much."""
+        return not self.memory_bytes and self.ended_s - self.began_s > LONG_S and self.name != EXTERN
 
 
 def parse_usage(answer: str, separator: str) -> list[Usage]:
@@ -38,19 +48,20 @@ def parse_usage(answer: str, separator: str) -> list[Usage]:
 
 def _step(row: dict[str, str]) -> Step:
     began, ended = moment(row["Start"]), moment(row["End"])
-    total = _MEMORY.search(row["TRESUsageInTot"])
-    memory_bytes = int(total[1]) if total else whole(row["MaxRSS"])
+    total = _MEMORY.search(row["TRESUsageInTot"])  # MaxRSS is of one task alone
     began_s = began.timestamp() if began else 0.0
-    return Step(began_s, ended.timestamp() if ended else began_s, memory_bytes)
+    name = row["JobIDRaw"].partition(".")[2]
+    return Step(name, began_s, ended.timestamp() if ended else began_s, int(total[1]) if total else None)
 
 
 def most_at_once(steps: Iterable[Step]) -> int | None:
-    """The most that steps which ran at the same time held together; None if nothing was measured of any.
+    """The most that steps which ran at the same time held together; None if that of one is unknown.
 
-    Each counts with its most for as long as it ran, so that this is never less than what was used.
+    Each counts with its most for as long as it ran, so that this is never less than what was measured.
     """
-    measured = [one for one in steps if one.memory_bytes]
-    if not measured:
+    known = list(steps)
+    measured = [one for one in known if one.memory_bytes]
+    if not measured or any(one.is_unknown for one in known):
         return None
     # Slurm's times are whole seconds: a step that begins in the second in which another ends counts beside it.
     changes = [(one.began_s, 0, one.memory_bytes or 0) for one in measured]

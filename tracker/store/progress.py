@@ -19,7 +19,7 @@ from tracker.store.writers import MACHINE, SCRIPT
 
 _LAST_PART = 4  # of a series' time the last quarter is read point by point
 _MOST_EXACT = 4096  # points of a segment that is read as it was written
-_AUTHOR = (Writer.kind, Writer.rank, Writer.restarts)
+_AUTHOR = (Writer.kind, Writer.node, Writer.rank, Writer.restarts)
 
 
 class _Found(NamedTuple):
@@ -27,6 +27,7 @@ class _Found(NamedTuple):
 
     piece: Piece
     kind: str
+    node: str | None
     rank: int
     restarts: int | None
 
@@ -69,15 +70,17 @@ def _pieces(session: Session, run_ids: Sequence[str], metrics: Sequence[str]) ->
         Segment.greatest_step, Segment.least_time_us, Segment.greatest_time_us, *_AUTHOR,
     ).join(Writer, and_(Writer.run_id == Segment.run_id, Writer.name == Segment.writer))  # fmt: skip
     for row in session.execute(compacted.where(Segment.run_id.in_(run_ids), Segment.metric.in_(metrics))):
-        kind, rank, restarts = row[9:]
+        kind, node, rank, restarts = row[9:]
         piece = Piece(*row[:5], row[5:7], row[7:9])
-        found.setdefault(piece.run_id, []).append(_Found(piece, kind, rank, restarts))
+        found.setdefault(piece.run_id, []).append(_Found(piece, kind, node, rank, restarts))
     waiting = select(Batch.run_id, Batch.writer, Batch.content, *_AUTHOR)
     waiting = waiting.join(Writer, and_(Writer.run_id == Batch.run_id, Writer.name == Batch.writer))
-    for run_id, writer, content, kind, rank, restarts in session.execute(waiting.where(Batch.run_id.in_(run_ids))):
+    for run_id, writer, content, kind, node, rank, restarts in session.execute(
+        waiting.where(Batch.run_id.in_(run_ids))
+    ):
         for metric, points in batches.points_of(batches.unpack(content), {*metrics}).items():
             piece = Piece.of(run_id, metric, writer, points)
-            found.setdefault(run_id, []).append(_Found(piece, kind, rank, restarts))
+            found.setdefault(run_id, []).append(_Found(piece, kind, node, rank, restarts))
     return found
 
 
@@ -106,20 +109,30 @@ def _progress(pieces: Sequence[Piece]) -> Progress:
     return Progress(np.maximum.accumulate(all_steps[order]), all_times[order])
 
 
-def coverage(session: Session, run_id: str, metric: str, began: datetime, ended: datetime, nodes: int) -> float | None:
-    """The part of that time, from 0 to 1, of which machines of so many nodes have samples; None without any.
+class Coverage(NamedTuple):
+    """The part of a time, from 0 to 1, of which machines have samples: in the mean, and of the one seen least."""
+
+    mean: float
+    least: float
+
+
+def coverage(
+    session: Session, run_id: str, metric: str, began: datetime, ended: datetime, nodes: int
+) -> Coverage | None:
+    """How much of that time machines of so many nodes have samples; None without any.
 
     A sample speaks for the time until the next one if that comes when samples usually come, else for as long as usual.
     """
-    found = [one.piece for one in _pieces(session, [run_id], [metric]).get(run_id, []) if one.kind == MACHINE]
-    span_us = (ended - began).total_seconds() * 1e6
+    of_machines = (one for one in _pieces(session, [run_id], [metric]).get(run_id, []) if one.kind == MACHINE)
+    began_us, span_us = began.timestamp() * 1e6, (ended - began).total_seconds() * 1e6
+    found = [one for one in of_machines if one.piece.times_us[1] >= began_us]  # not of earlier attempts
     if not found or span_us <= 0:
         return None
-    by_writer: dict[str, list[Piece]] = {}
-    for piece in found:
-        by_writer.setdefault(piece.writer, []).append(piece)
-    seen_us = sum(map(_seen_us, by_writer.values()))
-    return min(1.0, float(seen_us / (span_us * max(nodes, 1))))
+    by_node: dict[str | None, list[Piece]] = {}
+    for one in found:
+        by_node.setdefault(one.node, []).append(one.piece)
+    seen = [min(1.0, _seen_us(pieces) / span_us) for pieces in by_node.values()]
+    return Coverage(min(1.0, sum(seen) / max(nodes, 1)), min(seen) if len(seen) >= nodes else 0.0)
 
 
 def _seen_us(pieces: list[Piece]) -> float:
