@@ -43,8 +43,8 @@ def is_alive(pid: int) -> bool:
 
 def _bury() -> None:
     """Take note of our children that have ended, by whoever's hand."""
-    for pid in [pid for pid, child in _children.items() if child.poll() is not None]:
-        del _children[pid]
+    for pid in [pid for pid, child in list(_children.items()) if child.poll() is not None]:
+        _children.pop(pid, None)  # another thread may have been here
 
 
 def wait_until(answer: Callable[[], bool], *, within_s: float, pause_s: float = 0.05) -> bool:

@@ -25,6 +25,7 @@ import tomllib
 from lab import debian
 from lab.place import CHECKOUT, LabError, labs_root
 from lab.progress import other_owner, run_step
+from lab.release import VERSIONS, Release
 
 VENV = CHECKOUT / ".venv"
 CONSTRAINTS = CHECKOUT / "constraints.txt"
@@ -62,6 +63,8 @@ def set_up(group: str) -> None:
     if group in DEBIAN_PACKAGES:
         with _alone(labs_root()):
             _make_users_python()
+            for version in VERSIONS if group == "test" else ():
+                Release(version).install()  # here, as tests that need them start at the same moment
 
 
 def end_orderly_on_sigterm() -> None:

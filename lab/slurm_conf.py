@@ -58,11 +58,12 @@ MinJobAge=300
 JobRequeue=1
 SchedulerParameters=bf_interval=5,sched_min_interval=0,batch_sched_delay=0
 PreemptType=preempt/partition_prio
-PreemptMode=REQUEUE
+PreemptMode=SUSPEND,GANG
 {nodes}
 PartitionName=gpu  Nodes=ALL Default=YES MaxTime=1-0 DefaultTime=10 PriorityTier=10
 PartitionName=low  Nodes=ALL MaxTime=1-0 DefaultTime=10 PriorityTier=1  PreemptMode=REQUEUE
 PartitionName=lowc Nodes=ALL MaxTime=1-0 DefaultTime=10 PriorityTier=1  PreemptMode=CANCEL
+PartitionName=lows Nodes=ALL MaxTime=1-0 DefaultTime=10 PriorityTier=1  PreemptMode=SUSPEND OverSubscribe=FORCE:1
 PartitionName=high Nodes=ALL MaxTime=1-0 DefaultTime=10 PriorityTier=20 PreemptMode=OFF
 AccountingStorageType=accounting_storage/slurmdbd
 AccountingStorageHost=127.0.0.1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import time
@@ -70,6 +71,9 @@ class Scheduling(LoadScopeScheduling):
     """A worker takes test after test. Those that stay together begin first: they take longest."""
 
     def _split_scope(self, nodeid: str) -> str:
+        of_version = re.match(r"tests/states/.*\[(\d+\.\d+)", nodeid)
+        if of_version:
+            return f"tests/states/{of_version[1]}"
         return next((place for place in TOGETHER if nodeid.startswith(place)), nodeid)
 
 

@@ -14,9 +14,6 @@ import pytest
 from lab.cluster import Cluster
 from tests.conftest import mark_ours, wait_until
 
-LOG_FOR_EVER = (
-    "exec python -c 'import time,tracker\nfor i in range(10000): tracker.log({\"x\": i}, i); time.sleep(0.05)'"
-)
 FINAL = {"COMPLETED", "FAILED", "TIMEOUT", "OUT_OF_MEMORY", "CANCELLED", "PREEMPTED", "NODE_FAIL"}
 
 
@@ -100,9 +97,3 @@ def site() -> Iterator[Site]:
     cluster.up()
     yield Site(cluster)
     cluster.remove()
-
-
-@pytest.fixture(scope="package")
-def job_with_a_limit(site: Site) -> int:
-    """A job that Slurm will end after a minute or more, while other tests run."""
-    return site.sbatch(LOG_FOR_EVER, "--time=1")

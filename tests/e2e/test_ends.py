@@ -1,13 +1,9 @@
-"""Every end that Slurm gives is shown as Slurm's accounting shows it."""
+"""What jobs of every shape logged belongs to their runs, whose ends are those of accounting (more: tests/states)."""
 
 from __future__ import annotations
 
-import pytest
-
 from tests.conftest import wait_until
-from tests.e2e.conftest import LOG_FOR_EVER, Site
-
-pytestmark = pytest.mark.usefixtures("job_with_a_limit")  # its end is awaited last of all
+from tests.e2e.conftest import Site
 
 
 def check_against_accounting(site: Site, job: int | str, *states: str) -> None:
@@ -18,42 +14,6 @@ def check_against_accounting(site: Site, job: int | str, *states: str) -> None:
     assert run["state"] == states[-1]
     assert [attempt["state"] for attempt in run["attempts"]] == list(states)
     assert [attempt["number"] for attempt in run["attempts"]] == list(range(1, len(states) + 1))
-
-
-def test_a_failing_script(site: Site) -> None:
-    job = site.sbatch("exit 3")
-    check_against_accounting(site, job, "FAILED")
-    assert (site.run(job) or {})["exit_code"] == 3
-
-
-def test_a_script_killed_by_a_signal(site: Site) -> None:
-    job = site.sbatch("kill -SEGV $$")
-    check_against_accounting(site, job, "FAILED")
-    assert (site.run(job) or {})["signal"] == 11
-
-
-def test_a_job_cancelled_while_it_runs(site: Site) -> None:
-    job = site.sbatch(LOG_FOR_EVER)
-    wait_until(lambda: (site.run(job) or {}).get("summary"))
-    assert site.cluster.run_as("alice", ["scancel", str(job)]).returncode == 0
-    check_against_accounting(site, job, "CANCELLED")
-    assert (site.run(job) or {})["reason"] == "by alice"
-
-
-def test_a_job_cancelled_while_it_waits(site: Site) -> None:
-    job = site.sbatch("true", "--begin=now+1hour")
-    waiting = site.await_state(job, "PENDING")
-    assert (waiting["state_source"], waiting["reason"], waiting["attempts"]) == ("controller", "BeginTime", [])
-    site.as_root("scancel", str(job))
-    run = site.await_truth(job)
-    assert (run["state"], run["reason"], run["attempts"], run["started_at"]) == ("CANCELLED", "by root", [], None)
-
-
-def test_a_job_that_wants_too_much_memory(site: Site) -> None:
-    job = site.sbatch("exec python -c 'x = bytearray(300_000_000); import time; time.sleep(5)'", "--mem=60M")
-    run = site.await_truth(job)
-    assert [run["state"]] == [row[0] for row in site.accounting(job)]
-    assert run["state"] == ("OUT_OF_MEMORY" if site.cluster.memory.cgroups else "COMPLETED")
 
 
 def test_a_requeued_job_goes_on_in_the_same_run(site: Site) -> None:
@@ -88,13 +48,6 @@ def test_every_task_of_an_array_is_a_run(site: Site) -> None:
     wait_until(lambda: site.log(ends[3]) == "task 3\n")
     mine = [run for run in site.api(f"/runs?q={job}")["items"] if run["array_job_id"] == job]
     assert len(mine) == 4
-
-
-def test_array_tasks_cancelled_before_their_start(site: Site) -> None:
-    job = site.sbatch("sleep 1", "--array=5-7", "--begin=now+1hour")
-    site.await_state(f"{job}_7", "PENDING")
-    site.as_root("scancel", str(job))
-    assert {site.await_truth(f"{job}_{task}")["state"] for task in (5, 6, 7)} == {"CANCELLED"}
 
 
 def test_two_nodes_are_one_run(site: Site) -> None:

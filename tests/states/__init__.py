@@ -1,0 +1,3 @@
+import pytest
+
+pytest.register_assert_rewrite(*(f"tests.states.{name}" for name in ("attempts", "ends", "outages", "stage", "truth")))
