@@ -9,7 +9,7 @@ import pytest
 
 from tests.web import samples
 from tracker.actions.forecast import Forecast, as_time_option, expect, forecasts, max_steps
-from tracker.store import params, runs
+from tracker.store import params, runs, suspensions
 from tracker.store.database import Database
 from tracker.store.identity import Identity
 from tracker.store.progress import Progress
@@ -132,4 +132,20 @@ def test_only_the_attempt_that_runs_counts(db: Database) -> None:
     assert (found.step, found.max_steps) == (2499, 5000)
     assert found.steps_per_s == pytest.approx(1.0, rel=0.02)
     assert found.limit_at == samples.moment(2400) + timedelta(hours=2) or found.verdict == "finishes"
+    assert found.verdict == "finishes"
+
+
+def test_a_limit_stands_still_while_the_run_is_suspended(db: Database) -> None:
+    """It had an hour of an hour and a half to wait for others; without that it would not be done in time."""
+    with db.write() as session:
+        run = samples.add_run(session, age_s=5412, time_limit_s=3600)
+        samples.log(session, run, "loss", [1.0] * 1200)
+        params.set_params(session, run.id, {"max_steps": "2400"})
+        suspensions.begin(session, run.id, [], samples.moment(5000), "controller")
+        suspensions.end(suspensions.of(session, run.id), samples.moment(1400))
+    with db.read() as session:
+        stored = runs.get(session, ADMIN, run.id)
+        found = forecasts(session, [stored], datetime.now(timezone.utc), exactly=True)[run.id]
+    assert stored.started_at is not None
+    assert found.limit_at == stored.started_at + timedelta(hours=2)
     assert found.verdict == "finishes"

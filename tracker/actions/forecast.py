@@ -12,6 +12,7 @@ import numpy as np
 
 from tracker.quantities import duration
 from tracker.store import progress as store
+from tracker.store import suspensions
 from tracker.store.database import Session
 from tracker.store.points import Floats
 from tracker.store.progress import Progress
@@ -68,13 +69,15 @@ class Forecast:
 def forecasts(session: Session, runs: Collection[Run], now: datetime, *, exactly: bool = False) -> dict[str, Forecast]:
     """Forecasts by run, of those of which something can be told. Their params, summary and attempts are loaded.
 
-    With `exactly` more is read of the last stretch, which may be in the middle of what is kept together.
+    With `exactly` more is read of the last stretch, which may be in the middle of what is kept together, and times are
+    counted in which it was suspended: they are none of its limit.
     """
     steps = {run.id: most for run in runs if run.state == "RUNNING" and (most := max_steps(_params(run)))}
     running = {run.id: run for run in runs if run.id in steps}
     metrics = {run_id: metric for run_id, run in running.items() if (metric := _counting(run))}
     found = store.read(session, metrics, exactly=exactly)
-    told = {run_id: _of(running[run_id], one, steps[run_id], now) for run_id, one in found.items()}
+    paused = {run_id: suspensions.length(session, run_id) if exactly else timedelta(0) for run_id in found}
+    told = {run_id: _of(running[run_id], one, steps[run_id], paused[run_id], now) for run_id, one in found.items()}
     return {run_id: one for run_id, one in told.items() if one is not None}
 
 
@@ -103,12 +106,12 @@ def _counting(run: Run) -> str | None:
     return best.metric if best else None
 
 
-def _of(run: Run, progress: Progress, most: int, now: datetime) -> Forecast | None:
+def _of(run: Run, progress: Progress, most: int, paused: timedelta, now: datetime) -> Forecast | None:
     started_at = run.attempts[-1].started_at if run.attempts else run.started_at
     limit_at = (
         started_at + timedelta(seconds=min(run.time_limit_s, _LONGEST_S)) if started_at and run.time_limit_s else None
     )
-    return expect(progress, most, started_at, limit_at, now)
+    return expect(progress, most, started_at, limit_at and limit_at + paused, now)
 
 
 def expect(

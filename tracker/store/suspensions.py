@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from tracker.store.tables import Suspension
+from tracker.store.tables import Attempt, Suspension
 
 SAME = timedelta(seconds=2)
 MOST_SUSPENSIONS = 500
@@ -19,6 +19,16 @@ def of(session: Session, run_id: str) -> list[Suspension]:
     """The suspensions of a run, the first one first."""
     query = select(Suspension).where(Suspension.run_id == run_id).order_by(Suspension.started_at)
     return list(session.scalars(query))
+
+
+def length(session: Session, run_id: str) -> timedelta:
+    """How long the newest attempt of a run was suspended, times that are over."""
+    latest = select(func.max(Attempt.started_at)).where(Attempt.run_id == run_id).scalar_subquery()
+    over = select(Suspension).where(
+        Suspension.run_id == run_id, Suspension.ended_at.is_not(None), Suspension.started_at >= latest
+    )
+    paused = ((one.ended_at or one.started_at) - one.started_at for one in session.scalars(over))
+    return sum(paused, timedelta(0))
 
 
 def begin(session: Session, run_id: str, known: Sequence[Suspension], at: datetime, source: str) -> None:
