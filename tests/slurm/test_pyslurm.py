@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.slurm.replay import VERSIONS, Recording
-from tracker.errors import SetupProblem
+from tracker.errors import SetupProblem, SlurmUnavailable
 from tracker.settings import Settings
 from tracker.slurm.choice import chosen
 from tracker.slurm.commands import Commands
-from tracker.slurm.pyslurm_source import Pyslurm, installed
+from tracker.slurm.pyslurm_source import Pyslurm, asked_of_pyslurm, installed
 
 UNLIKE = ("exit_code", "signal", "run_time_s")
 """Not to be believed, and counted on between two questions."""
@@ -67,3 +68,23 @@ def test_without_pyslurm_who_asks_for_it_is_told_and_others_have_commands() -> N
     with pytest.raises(SetupProblem, match="pyslurm is not installed"):
         chosen(Settings(slurm_source="pyslurm"))
     assert type(chosen(Settings(slurm_source="auto"))) is Commands
+
+
+@pytest.mark.skipif(installed() is not None, reason="there is a pyslurm")
+def test_pyslurm_is_not_looked_for_where_the_watcher_was_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pyslurm.py").write_text("import sys\nsys.exit('planted')\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SlurmUnavailable, match="pyslurm failed") as refused:
+        asked_of_pyslurm(timeout_s=60)
+    assert "planted" not in str(refused.value)
+
+
+@pytest.mark.parametrize("tasks", ["7-x", "-", "1-5/0"])
+def test_tasks_that_cannot_be_read_are_no_answer(tasks: str) -> None:
+    source = Pyslurm(
+        timeout_s=1, ask=Recording("22.05").ask_commands(), tell=lambda: [{"array_tasks_waiting": tasks}], own="22.5.3"
+    )
+    with pytest.raises(SlurmUnavailable, match="cannot be understood"):
+        source.queue()

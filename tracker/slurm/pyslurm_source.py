@@ -17,7 +17,7 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from ClusterShell.RangeSet import RangeSet
+from ClusterShell.RangeSet import RangeSet, RangeSetException
 
 from tracker.errors import SlurmUnavailable
 from tracker.slurm.commands import Ask, Commands
@@ -86,6 +86,7 @@ def asked_of_pyslurm(*, timeout_s: float) -> list[dict[str, Any]]:
             timeout=timeout_s,
             env=environ,
             stdin=subprocess.DEVNULL,
+            cwd="/",  # with `-m` Python looks for modules where it is started first: that folder may be anybody's
             check=False,
         )
     except subprocess.TimeoutExpired:
@@ -93,7 +94,10 @@ def asked_of_pyslurm(*, timeout_s: float) -> list[dict[str, Any]]:
     if answer.returncode != 0:
         said = answer.stderr.decode("utf-8", "replace").strip().splitlines()
         raise SlurmUnavailable(f"pyslurm failed: {said[-1] if said else f'exit code {answer.returncode}'}.")
-    found: list[dict[str, Any]] = json.loads(answer.stdout)
+    try:
+        found: list[dict[str, Any]] = json.loads(answer.stdout)
+    except ValueError:
+        raise SlurmUnavailable("What pyslurm tells is no JSON.") from None
     return found
 
 
@@ -105,7 +109,7 @@ def _release(told: str) -> list[int]:
 def _understood(found: list[dict[str, Any]]) -> list[QueuedJob]:
     try:
         return [job for one in found for job in _tasks(one)]
-    except (AttributeError, KeyError, TypeError, ValueError) as problem:
+    except (AttributeError, KeyError, TypeError, ValueError, RangeSetException) as problem:
         said = f"{type(problem).__name__}: {problem}"[:200]
         raise SlurmUnavailable(f"What pyslurm tells cannot be understood ({said}).") from problem
 
