@@ -7,9 +7,11 @@ from datetime import datetime
 from typing import Any
 
 import pytest
+from sqlalchemy import func, select
 
 from tests.actions.test_truth import JOB, RECORD, RUNNING, Story, at, story
-from tests.agent_side import ADMIN, hook
+from tests.agent_side import ADMIN, hook, lines
+from tracker.actions.apply_hook import MOST_GPUS
 from tracker.actions.apply_queue import apply_queue
 from tracker.actions.reconcile import register_ended
 from tracker.slurm.records import Resources
@@ -17,6 +19,7 @@ from tracker.store import gpu_hours, gpus
 from tracker.store.gpu_hours import Hours, Window
 from tracker.store.gpus import Asked, Holding
 from tracker.store.identity import Identity
+from tracker.store.tables import Gpu
 
 __all__ = ["story"]
 NEVER = at(10**6)
@@ -121,6 +124,76 @@ def test_a_suspension_that_nobody_saw_is_spread_over_the_attempt(story: Story) -
     story.accounting(replace(RECORD, ended_at=at(110), suspended_s=50, gpu_count=2))
     assert gpu_s(story) == {"alice": 100}
     assert gpu_s(story, until=60) == gpu_s(story, since=60) == {"alice": 50}
+
+
+def test_suspensions_come_to_what_accounting_tells_however_roughly_they_were_seen(story: Story) -> None:
+    story.hooks(prolog(12, 10, "0"))
+    suspended = replace(RUNNING, state="SUSPENDED")
+    _look(story, 40, suspended)  # by a source that does not tell the time used
+    _look(story, 90, RUNNING)
+    assert gpu_s(story, now=90) == {"alice": 30}
+    story.queue(replace(RUNNING, state="COMPLETED", ended_at=at(110)))
+    story.accounting(replace(RECORD, ended_at=at(110), suspended_s=30))
+    assert gpu_s(story) == {"alice": 70}
+    assert gpu_s(story, since=40, until=90) == {"alice": 20}
+
+
+def test_what_was_suspended_unseen_takes_nothing_from_a_window_that_was_seen_suspended(story: Story) -> None:
+    story.hooks(prolog(12, 10, "0"))
+    _look(story, 40, replace(RUNNING, state="SUSPENDED", run_time_s=10))
+    _look(story, 60, replace(RUNNING, run_time_s=20))
+    story.queue(replace(RUNNING, state="COMPLETED", ended_at=at(110)))
+    story.accounting(replace(RECORD, ended_at=at(110), suspended_s=65))
+    assert gpu_s(story, since=20, until=50) == {"alice": 0}
+    assert gpu_s(story) == {"alice": 35}
+
+
+def test_a_suspended_job_without_gpus_has_no_gpu_hours(story: Story) -> None:
+    _look(story, 40, replace(RUNNING, state="SUSPENDED", run_time_s=10, gpu_count=0))
+    assert hours(story, now=60) == []
+
+
+def test_an_attempt_is_over_when_the_next_one_begins_though_nobody_told_its_end(story: Story) -> None:
+    story.hooks(prolog(12, 10, "0"))
+    story.queue(RUNNING)
+    again = replace(RUNNING, restarts=1, submitted_at=at(30), started_at=at(40))
+    story.queue(again)
+    story.hooks(prolog(12, 40.1, "0", pid=3, SLURM_JOB_RESTART_COUNT=1))
+    assert who(held(story)) == [(12, "n1", 0, 10, 40), (12, "n1", 0, 40, None)]
+    assert gpu_s(story, now=100, by="state") == {"REQUEUED": 30, "RUNNING": 60}
+
+
+def test_a_requeued_job_that_waits_holds_nothing(story: Story) -> None:
+    story.hooks(prolog(12, 10, "0"))
+    _look(story, 20, replace(RUNNING, state="SUSPENDED", run_time_s=5))
+    _look(story, 30, replace(JOB, restarts=1, submitted_at=at(30), reason="BeginTime"))
+    assert who(held(story)) == [(12, "n1", 0, 10, 30)]
+    again = replace(RUNNING, restarts=1, submitted_at=at(30), started_at=at(40))
+    _look(story, 50, replace(again, run_time_s=10))
+    _look(story, 70, replace(again, state="SUSPENDED", run_time_s=20))
+    (found,) = hours(story, now=80)
+    assert (round(found.gpu_hours * 3600), round(found.suspended_gpu_hours * 3600)) == (5 + 20, 15 + 20)
+
+
+def test_an_epilog_may_be_quicker_than_its_prolog(story: Story) -> None:
+    story.hooks(epilog(12, 20.4, "0"))
+    story.hooks(prolog(12, 10.1, "0"))
+    assert who(held(story)) == [(12, "n1", 0, 10.1, 20.4)]
+    assert story.run().started_at == at(10.1)
+
+
+def test_a_node_has_so_many_gpus_and_no_more(story: Story) -> None:
+    story.hooks(prolog(12, 10, ",".join(map(str, range(3000)))), prolog(13, 10, "0-4000000000,-1,\n1,1e9"))
+    with story.db.read() as session:
+        assert session.scalar(select(func.count()).select_from(Gpu)) == MOST_GPUS
+
+
+def test_the_job_cannot_rename_the_gpu_that_the_prolog_named(story: Story) -> None:
+    story.hooks(prolog(12, 10, "0", CUDA_VISIBLE_DEVICES="GPU-1"))
+    named = {"event": "gpus", "gpus": [{"index": 0, "uuid": "GPU-2", "name": "a100"}], "time": at(11).timestamp()}
+    story.hooks(lines("dev.12", {"event": "writer", "node": "n1"}, named))
+    assert [(one.uuid, one.type) for one in held(story)] == [("GPU-1", "a100")]
+    assert held(story, uuid="GPU-2") == held(story, uuid="MIG-2") == []
 
 
 def test_without_hooks_gpus_count_by_what_accounting_says(story: Story) -> None:

@@ -120,3 +120,14 @@ def test_what_two_runs_of_a_task_were_told_becomes_one_timeline(story: Story) ->
     story.hooks(prolog())
     look(story, 11, replace(RUNNING, **task))
     assert [row[1] for row in facts(story)] == ["submitted", "pending", "allocated", "prolog"]
+
+
+def test_a_job_that_is_cancelled_after_its_requeue_has_waited_until_then(story: Story) -> None:
+    look(story, 12, RUNNING)
+    look(story, 21, replace(JOB, restarts=1, submitted_at=at(21), reason="JobHeldUser"))
+    look(story, 50, replace(JOB, restarts=1, submitted_at=at(21), state="CANCELLED", ended_at=at(49)))
+    first = replace(RECORD, requeued=True, state="PENDING", ended_at=at(21))
+    story.accounting(
+        first, replace(RECORD, started_at=None, nodes=None, state="CANCELLED", submitted_at=at(21), ended_at=at(49))
+    )
+    assert spans(story)[1:] == [("running", 10, 21, 1, None), ("pending", 21, 49, None, "JobHeldUser")]

@@ -186,7 +186,9 @@ def test_a_prolog_that_overtakes_the_epilog_before_it_begins_another_attempt(sto
     story.hooks(prolog())
     story.hooks(prolog(22.1, pid=3, restarts=1))
     story.hooks(epilog(20.1))
-    assert [(one.number, one.ended_at) for one in story.run().attempts] == [(1, at(20.1)), (2, None)]
+    run = story.run()
+    assert [(one.ended_at, one.state) for one in run.attempts] == [(at(20.1), "REQUEUED"), (None, "RUNNING")]
+    assert (run.state, run.ended_at) == ("RUNNING", None)
 
 
 def test_attempts_are_numbered_by_their_start_when_accounting_knew_one_first(story: Story) -> None:

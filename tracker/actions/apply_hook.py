@@ -14,6 +14,8 @@ from tracker.store.database import Session
 from tracker.store.tables import Attempt, Run
 
 _NAME = re.compile(r"[\w.-]{1,255}\Z")
+MOST_GPUS = 1024
+"""Of one node that are kept, parts of GPUs among them."""
 _UUID = re.compile(r"(?:GPU|MIG)-[0-9A-Za-z/-]{1,90}\Z")
 
 
@@ -77,6 +79,9 @@ def _begin(session: Session, run: Run, known: list[Attempt], at: datetime, said:
         attempt = attempts.add(session, run.id, known, _start(said) or at, "RUNNING", restarts, source="hook")
         if attempt.number > 1:
             runs.changes(run, accounting_due=True)
+    if attempt.started_at is None:  # its Epilog was quicker
+        attempt.started_at = _start(said) or at
+        runs.changes(run, started_at=run.started_at or attempt.started_at)
     if attempt.ended_at is None and (run.state == "PENDING" or run.state_source == "hook"):
         run.ended_at = run.exit_code = run.signal = run.reason = None
         runs.changes(run, state="RUNNING", state_source="hook", started_at=run.started_at or attempt.started_at)
@@ -87,7 +92,9 @@ def _end(session: Session, run: Run, known: list[Attempt], at: datetime, said: M
     attempt = attempts.begun_by(known, at) or attempts.add(
         session, run.id, known, _start(said), "RUNNING", source="hook"
     )
-    if attempt.ended_at is None:
+    if attempt is not known[-1] and attempt.end_source is None:  # that it was requeued is known, but not when
+        attempt.ended_at, attempt.end_source = at, "hook"
+    elif attempt.ended_at is None:
         exit_code, signal = _exit(said)
         attempt.ended_at, attempt.end_source = at, "hook"
         attempt.state = "COMPLETED" if (exit_code, signal) == (0, 0) else "FAILED"
@@ -124,8 +131,9 @@ def _gpus(said: Mapping[str, str]) -> list[HeldGpu]:
     Slurm writes the devices' UUIDs, where it knows them, into CUDA_VISIBLE_DEVICES in the order of SLURM_JOB_GPUS:
     those of a GPU's parts (MIG), and of whole GPUs with `Flags=env_uuid` (src/plugins/gres/common/gres_common.c).
     """
-    indices = [int(one) for one in said.get("SLURM_JOB_GPUS", "").split(",") if re.fullmatch(r"\d{1,4}", one)]
-    names = said.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    told = said.get("SLURM_JOB_GPUS", "").split(",")[:MOST_GPUS]
+    indices = [int(one) for one in told if re.fullmatch(r"[0-9]{1,4}", one)]
+    names = said.get("CUDA_VISIBLE_DEVICES", "").split(",")[:MOST_GPUS]
     if len(names) != len(indices) or not all(map(_UUID.match, names)):
         names = [""] * len(indices)
     return [

@@ -42,7 +42,8 @@ def apply_queue(session: Session, cluster: str, jobs: Sequence[QueuedJob], now: 
             held.append(_held(run, job, job.started_at))
     told.keep(session)
     usages.hold(session, held)
-    gpus.settle(session, [run.id for job in jobs if job.started_at and (run := known.run_of(job))])
+    begun = (known.run_of(job) for job in jobs if job.started_at or job.restarts)
+    gpus.settle(session, [run.id for run in begun if run])
 
 
 class _Known:
@@ -127,11 +128,8 @@ def _wait(session: Session, run: Run, job: QueuedJob, now: datetime, told: momen
     if has_started_since:
         return False  # a hook has told of the start since Slurm was asked
     again = run.state != "PENDING"
-    for attempt in known if again else ():
-        attempt.end_source = attempt.end_source or "controller"
-        attempt.ended_at = attempt.ended_at or now
-        attempt.state = "REQUEUED" if attempt.state == "RUNNING" else attempt.state
     if again:
+        attempts.give_back(session, run.id, known, now, "controller")
         run.ended_at = run.exit_code = run.signal = None
         run.accounting_due = True
     different = run.reason != job.reason

@@ -12,6 +12,7 @@ from ClusterShell.NodeSet import NodeSet, NodeSetException
 from sqlalchemy import and_, case, func, select, update
 from sqlalchemy.orm import Session
 
+from tracker.store import suspensions
 from tracker.store.among import among
 from tracker.store.runs import CLOCK_SLACK
 from tracker.store.tables import Attempt, Gpu, Run
@@ -71,7 +72,10 @@ def add(
     *,
     source: str,
 ) -> Attempt:
-    """Add an attempt to a run and to the list. `source` told of it."""
+    """Add an attempt to a run and to the list. `source` told of it; those that began before are over by then."""
+    before = [one for one in attempts if started_at and one.started_at and one.started_at < started_at]
+    if started_at and before:
+        give_back(session, run_id, before, started_at)
     number = len(attempts) + 1
     attempt = Attempt(
         run_id=run_id, number=number, started_at=started_at, state=state, restarts=restarts, start_source=source
@@ -80,6 +84,21 @@ def add(
     session.flush()
     attempts.append(attempt)
     return attempt
+
+
+def give_back(
+    session: Session, run_id: str, attempts: Sequence[Attempt], at: datetime, source: str | None = None
+) -> None:
+    """Say that the job had been requeued by then: its attempts are over, and so is what kept them from running.
+
+    Without a source their end is a guess, which an Epilog may still put right.
+    """
+    suspensions.end([one for one in suspensions.of(session, run_id) if one.started_at < at], at)
+    for attempt in attempts:
+        if attempt.ended_at is None:
+            attempt.ended_at, attempt.end_source = at, source
+        if attempt.state in ("RUNNING", "SUSPENDED"):
+            attempt.state = "REQUEUED"
 
 
 def put_in_order(session: Session, run_id: str) -> None:
@@ -113,11 +132,14 @@ def add_node(
 
 
 def name_gpu(session: Session, run_id: str, node: str | None, gpu: HeldGpu, at: datetime, type: str | None) -> None:
-    """Say what a GPU is that the attempt of that moment holds on a node. One that it does not hold is not added."""
+    """Say what a GPU is that the attempt of that moment holds on a node. One that it does not hold is not added.
+
+    It is told in the job's folder, where its user may write, too: what is known, as from the Prolog, stays.
+    """
     attempt = holding(of(session, run_id), at)
     known = session.get(Gpu, (run_id, attempt.number, node, gpu.index)) if attempt and node else None
     if known is not None and (gpu.mig is None or known.mig in (None, gpu.mig)):  # Slurm's own word for a part counts
-        known.uuid, known.mig, known.type = gpu.uuid, gpu.mig or known.mig, type or known.type
+        known.uuid, known.mig, known.type = known.uuid or gpu.uuid, known.mig or gpu.mig, known.type or type
 
 
 def gpus_on(session: Session, jobs: Collection[tuple[str, int]], node: str) -> dict[tuple[str, int], list[int]]:

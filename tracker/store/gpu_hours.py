@@ -6,7 +6,7 @@ told beside it, for a suspended job holds its GPUs (slurm.schedmd.com/gres.html)
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
@@ -18,14 +18,17 @@ from sqlalchemy import (
     and_,
     case,
     exists,
+    false,
     func,
     literal,
+    not_,
     or_,
     select,
     type_coerce,
 )
 from sqlalchemy.orm import Session
 
+from tracker.store.among import among
 from tracker.store.gpus import ENDED_AT, overlaps
 from tracker.store.identity import Identity
 from tracker.store.runs import visible_to
@@ -39,6 +42,11 @@ _KEYS: dict[By, Any] = {
 IS_SHARED = and_(Attempt.shards > 0, func.coalesce(Attempt.gpu_count, 0) == 0)
 """The attempt held shares of the GPUs of which hooks told: a Prolog does not tell those from whole ones."""
 _ENDED_AT = func.coalesce(Attempt.ended_at, Run.ended_at)
+_OF_THESE = among(Suspension.__table__.c.run_id, "ids")
+_SLACK_US = 2_000_000
+"""A suspension that began so much before an attempt was one of the attempt before it."""
+Interval = tuple[int, int]
+"""From when to when, in microseconds since 1970."""
 
 
 @dataclass
@@ -112,36 +120,44 @@ def _held(viewer: Identity, by: By, window: Window) -> Select[Any]:
 
 
 def _paused(session: Session, viewer: Identity, by: By, window: Window) -> Iterator[tuple[str | None, int, float]]:
-    """Of attempts that were suspended: the key, how many GPUs they held, and for how many microseconds in the window.
-
-    They come to what accounting counts: of less than was seen each is a bit shorter, more is spread over the attempt.
-    """
+    """Of attempts with GPUs that were suspended: the key, how many, and for how many microseconds in the window."""
+    mine = and_(Gpu.run_id == Attempt.run_id, Gpu.attempt == Attempt.number)
+    known = select(func.count()).where(mine).correlate(Attempt).scalar_subquery()
+    has_gpus = or_(Attempt.gpu_count > 0, and_(not_(func.coalesce(IS_SHARED, false())), exists().where(mine)))
     was_paused = or_(Attempt.suspended_s > 0, exists().where(Suspension.run_id == Attempt.run_id))
-    count = select(func.count()).where(Gpu.run_id == Attempt.run_id, Gpu.attempt == Attempt.number)
-    known = case((IS_SHARED, 0), else_=count.correlate(Attempt).scalar_subquery())
     columns = (Attempt.run_id, _KEYS[by], Attempt.started_at, _ENDED_AT, Attempt.suspended_s, Attempt.gpu_count, known)
-    found = session.execute(_of_attempts(viewer, window, *columns).where(was_paused)).all()
+    found = session.execute(_of_attempts(viewer, window, *columns).where(was_paused, has_gpus)).all()
     seen: dict[str, list[tuple[datetime, datetime | None]]] = {}
-    ids = {row[0] for row in found}
-    pauses = select(Suspension.run_id, Suspension.started_at, Suspension.ended_at).where(Suspension.run_id.in_(ids))
-    for run_id, started_at, ended_at in session.execute(pauses) if ids else ():
-        seen.setdefault(run_id, []).append((started_at, ended_at))
-    since, until, now = window.microseconds
+    pauses = select(Suspension.run_id, Suspension.started_at, Suspension.ended_at).where(_OF_THESE)
+    for run_id, paused_at, resumed_at in session.execute(pauses, {"ids": {row[0] for row in found}}) if found else ():
+        seen.setdefault(run_id, []).append((paused_at, resumed_at))
     for run_id, key, started_at, ended_us, told_s, counted, held in found:
-        start = _us(started_at)
-        end = now if ended_us is None else _us(ended_us)
-        mine = [
-            (max(_us(one), start), min(end if other is None else _us(other), end))
-            for one, other in seen.get(run_id, ())
-        ]
-        all_us = sum(max(other - one, 0) for one, other in mine)
-        inside_us: float = sum(_common(one, other, since, min(until, now)) for one, other in mine)
-        told_us = (told_s or 0) * 1_000_000
-        if ended_us is not None and told_s is not None and all_us > told_us:
-            inside_us *= told_us / all_us
-        elif told_us > all_us and end > start:
-            inside_us += (told_us - all_us) * _common(start, end, since, min(until, now)) / (end - start)
-        yield key, max(held, counted or 0), inside_us
+        whole = _us(started_at), window.microseconds[2] if ended_us is None else _us(ended_us)
+        mine_us = [(_us(one), whole[1] if other is None else _us(other)) for one, other in seen.get(run_id, ())]
+        told_us = None if told_s is None else told_s * 1_000_000
+        yield key, max(held, counted or 0), _suspended_us(whole, mine_us, told_us, ended_us is not None, window)
+
+
+def _suspended_us(
+    whole: Interval, seen: Sequence[Interval], told_us: int | None, is_over: bool, window: Window
+) -> float:
+    """How long of its part in the window an attempt was suspended.
+
+    Suspensions that were seen are brought to what accounting tells of all of them, which is final when the attempt is
+    over: what it tells beyond them is spread evenly over the rest of the attempt.
+    """
+    since, until, now = window.microseconds
+    asked = since, min(until, now)
+    all_us, inside_us = whole[1] - whole[0], _common(*whole, *asked)
+    parts = [(max(one, whole[0]), min(other, whole[1])) for one, other in seen if one > whole[0] - _SLACK_US]
+    seen_us = sum(max(other - one, 0) for one, other in parts)
+    seen_inside_us = sum(_common(*part, *asked) for part in parts)
+    if told_us is None or (told_us < seen_us and not is_over):
+        return seen_inside_us
+    if told_us < seen_us:
+        return seen_inside_us * told_us / seen_us
+    unseen_us = min(told_us, all_us) - seen_us
+    return seen_inside_us + (unseen_us * (inside_us - seen_inside_us) / (all_us - seen_us) if unseen_us > 0 else 0)
 
 
 def _us(at: datetime | int) -> int:

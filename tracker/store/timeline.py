@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from tracker.states import FINAL_STATES
 from tracker.store import attempts, moments
+from tracker.store.runs import CLOCK_SLACK
 from tracker.store.tables import Attempt, HookEvent, Moment, Run, Suspension
 
 MOST_FACTS = 1000
@@ -165,7 +166,8 @@ def _spans(run: Run, known: Sequence[Attempt], told: Sequence[Told], paused: Seq
         yield from _ran(attempt.started_at, until, attempt.number, paused)
         waits_since = until
     is_waiting = run.state == "PENDING"
-    if waits_since and (is_waiting or (run.ended_at and not known)):
+    waited_last = run.ended_at and waits_since and run.ended_at - waits_since > CLOCK_SLACK
+    if waits_since and (is_waiting or waited_last or (run.ended_at and not known)):
         yield from _wait(reasons, waits_since, None if is_waiting else run.ended_at, None)
 
 
