@@ -30,6 +30,13 @@ def test_files_count_in_the_order_in_which_they_are_written(tmp_path: Path, conf
     assert gpu_files(["/nowhere", str(tmp_path)], "n1") == expected
 
 
+@pytest.mark.parametrize("node", ["n4321", "r2n17"])
+def test_a_line_may_be_for_thousands_of_nodes(tmp_path: Path, node: str) -> None:
+    (tmp_path / "gres.conf").write_text("NodeName=n[0001-5000],r[1-2]n[01-20] Name=gpu File=/dev/nvidia1\n")
+    assert gpu_files([str(tmp_path)], node) == [["/dev/nvidia1"]]
+    assert gpu_files([str(tmp_path)], f"{node}0") is None
+
+
 def test_several_files_of_a_part_are_one_gpu(tmp_path: Path) -> None:
     part = "MultipleFiles=/dev/nvidia0,/dev/nvidia-caps/nvidia-cap21,/dev/nvidia-caps/nvidia-cap22"
     (tmp_path / "gres.conf").write_text(f"Name=gpu Type=1g.5gb {part}\nName=gpu File=/dev/nvidia1\n")
@@ -44,7 +51,7 @@ def test_without_gres_conf_slurm_looks_itself() -> None:
 def test_a_short_form_stands_for_many_names_and_never_for_too_many() -> None:
     assert expanded("n[1-2,07],x,d[0-1]e") == ["n1", "n2", "n07", "x", "d0e", "d1e"]
     assert len(expanded("n[0-99999999999]")) == MOST_FILES
-    assert expanded("n[-],[,m[a-b]") == []
+    assert expanded("n[-],[,m[a-b],p[²]") == []
 
 
 def test_a_device_file_has_the_number_of_the_driver_or_of_its_name(tmp_path: Path) -> None:

@@ -9,7 +9,9 @@ from itertools import islice
 from typing import Iterable, Iterator, Sequence
 
 MOST_FILES = 1024
+_MOST_NODES = 1_000_000  # of one line
 _NVIDIA_MAJOR = 195  # Documentation/admin-guide/devices.txt of the kernel
+_RANGE = re.compile(r"([0-9]{1,18})(?:-([0-9]{1,18}))?\Z")
 _SETTING = re.compile(r"(\w+)\s*=\s*([^\s,]*(?:\[[^\]]*\])?(?:,[^\s=]+(?:\[[^\]]*\])?)*)")
 
 
@@ -29,7 +31,7 @@ def gpu_files(folders: Iterable[str], node: str) -> list[list[str]] | None:
         found: list[list[str]] = []
         for line in _lines(text):
             said = {key.lower(): value for key, value in _SETTING.findall(line)}
-            if "nodename" in said and node not in expanded(said["nodename"]):
+            if "nodename" in said and node not in islice(_expanded(said["nodename"]), _MOST_NODES):
                 continue
             if said.get("autodetect", "off").lower() != "off":
                 return None
@@ -67,10 +69,11 @@ def _expanded(names: str) -> Iterator[str]:
             yield one
             continue
         for part in inside.split(","):
-            first, _, last = part.partition("-")
-            if first.isdigit() and (last or first).isdigit():
-                for number in range(int(first), int(last or first) + 1):
-                    yield f"{head}{number:0{len(first)}}{tail}"
+            numbers = _RANGE.match(part)
+            first, last = numbers.groups() if numbers else ("1", "0")
+            for number in range(int(first), int(last or first) + 1):
+                for end in _expanded(tail) if tail else ("",):
+                    yield f"{head}{number:0{len(first)}}{end}"
 
 
 def _lines(text: str) -> Sequence[str]:
