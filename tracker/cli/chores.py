@@ -17,7 +17,7 @@ from tracker.actions.compact import compact_due, compact_quiet
 from tracker.actions.end_silent import end_silent
 from tracker.actions.make_results import make_results
 from tracker.agent.stop import Stop
-from tracker.cli.processes import die_with_parent
+from tracker.cli.processes import SAFE_PATH, die_with_parent
 from tracker.errors import DatabaseUnavailable
 from tracker.settings import Settings
 from tracker.store.database import Database
@@ -100,7 +100,7 @@ class Chores:
         self.not_before_s = time.monotonic() + RESTART_AFTER_S
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tracker", "chores"],
-            env={**os.environ, "TRACKER_DATABASE": self.settings.database_url},
+            env={**os.environ, **SAFE_PATH, "TRACKER_DATABASE": self.settings.database_url},
             preexec_fn=partial(die_with_parent, signal.SIGKILL),  # at once: chores can be broken off anywhere
             stdin=subprocess.DEVNULL,
         )

@@ -8,6 +8,12 @@ import signal
 
 _PR_SET_PDEATHSIG = 1
 
+SAFE_PATH = {"PYTHONSAFEPATH": "1"}
+"""For the environment of `python -m`, which else looks for modules in the working folder first: it may be anybody's.
+
+Python before 3.11 does not know it (docs.python.org/3/using/cmdline.html#envvar-PYTHONSAFEPATH).
+"""
+
 
 def die_with_parent(number: int = signal.SIGTERM) -> None:
     """In a child, before anything else: get this signal when the parent ends."""

@@ -21,7 +21,7 @@ import click
 
 from tracker.agent.stop import Stop
 from tracker.cli.keys import api_token_file, login_link, node_token_file, write_private
-from tracker.cli.processes import die_with_parent
+from tracker.cli.processes import SAFE_PATH, die_with_parent
 from tracker.cli.server import listen, serve
 from tracker.errors import SetupProblem
 from tracker.settings import Settings
@@ -148,7 +148,7 @@ def _helper_commands(settings: Settings) -> dict[str, list[str]]:
 def _helper_environ(settings: Settings) -> dict[str, str]:
     """Ours, but with the key of this home: a shell may be set up to talk to another server."""
     environ = {name: value for name, value in os.environ.items() if name not in ("TRACKER_TOKEN", "TRACKER_URL")}
-    return {**environ, "TRACKER_TOKEN_FILE": str(node_token_file(settings))}
+    return {**environ, **SAFE_PATH, "TRACKER_TOKEN_FILE": str(node_token_file(settings))}
 
 
 def _what_runs(commands: dict[str, list[str]]) -> str:
