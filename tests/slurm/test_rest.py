@@ -120,7 +120,7 @@ def made_token(**claims: object) -> str:
     ("token", "sentence"),
     [
         (made_token(exp=time.time() - 1, sun="alice"), "has expired: make another one"),
-        (made_token(exp=time.time() + 600, sun="bob"), "is not alice's"),
+        (made_token(exp=time.time() + 86_400, sun="bob"), "is not alice's"),
     ],
     ids=["expired", "another's"],  # the same in all processes that the tests are spread over
 )
