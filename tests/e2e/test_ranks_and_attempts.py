@@ -40,13 +40,13 @@ def _count(site: Site, job: int, metric: str) -> int:
     return int(((site.run(job) or {}).get("summary") or {}).get(metric, {}).get("count", 0))
 
 
-def test_eight_ranks_on_two_nodes_are_one_run(site: Site) -> None:
-    job = site.sbatch(f"srun python -c '{RANK}'", "-N2", "-n8", "--ntasks-per-node=4")
+def test_eight_ranks_on_each_of_two_nodes_are_one_run(site: Site) -> None:
+    job = site.sbatch(f"srun python -c '{RANK}'", "-N2", "-n16", "--ntasks-per-node=8")
     run = site.await_truth(job)
     assert run["state"] == "COMPLETED"
-    wait_until(lambda: _count(site, job, "loss") == 160, what="all points of all ranks")
+    wait_until(lambda: _count(site, job, "loss") == 320, what="all points of all ranks")
     every = site.series(run, "loss", rank="all")
-    nodes = ["test-n1"] * 4 + ["test-n2"] * 4
+    nodes = ["test-n1"] * 8 + ["test-n2"] * 8
     assert [(line["rank"], line["node"], line["attempt"]) for line in every["lines"]] == [
         (rank, node, 1) for rank, node in enumerate(nodes)
     ]
@@ -55,11 +55,11 @@ def test_eight_ranks_on_two_nodes_are_one_run(site: Site) -> None:
         assert line["y"] == [step + line["rank"] / 10 for step in range(20)]
     assert site.series(run, "loss")["y"] == list(range(20))
     mean = site.series(run, "loss", rank="mean")
-    assert (mean["ranks"], mean["min"]) == (8, list(range(20)))
-    assert mean["y"] == pytest.approx([step + 0.35 for step in range(20)])
-    assert mean["max"] == pytest.approx([step + 0.7 for step in range(20)])
+    assert (mean["ranks"], mean["min"]) == (16, list(range(20)))
+    assert mean["y"] == pytest.approx([step + 0.75 for step in range(20)])
+    assert mean["max"] == pytest.approx([step + 1.5 for step in range(20)])
     summary = (site.run(job) or {})["summary"]["loss"]
-    assert (summary["last"], summary["last_step"], summary["count"]) == (19, 19, 160)
+    assert (summary["last"], summary["last_step"], summary["count"]) == (19, 19, 320)
 
 
 def test_a_requeued_job_resumes_from_its_checkpoint_and_omitted_steps_count_on(site: Site) -> None:
