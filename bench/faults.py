@@ -23,25 +23,28 @@ from tracker.cli.server import listen
 ROUNDS = 4
 PAIRS = 200
 SCALARS = 10
+STEP_MS = 5.0
+OTHER_STEPS_MS = (1.0, 20.0)  # what a call costs depends on how much of the caches the step before it took
 BAR_PERCENT = 1.0  # by which the median of the ratios of the pairs may be over 1
 
-# A step is a product of matrices that takes about 5 ms. Steps with log() and without come in turns, one by one, so that
-# what disturbs the one disturbs the other; which of a pair is first is drawn by lot. It prints nanoseconds a step.
+# A step is a product of matrices that takes 5 ms or a little more. Steps with log() and without come in turns, one by
+# one, so that what disturbs the one disturbs the other; which of a pair is first is drawn by lot. It prints nanoseconds
+# a step.
 LOOP = """
 import json, os, random, sys, time
 os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
 import numpy, tracker
-pairs = int(sys.argv[1])
+pairs, step_ns = int(sys.argv[1]), float(sys.argv[3]) * 1e6
 clock, log = time.perf_counter_ns, tracker.log
 names = ["loss", *(f"train/metric_{number}" for number in range(1, int(sys.argv[2])))]
-size = 64
-def product(one):
+def product_ns(weights):
     began_ns = clock()
-    one @ one
+    weights @ weights
     return clock() - began_ns
-while min(product(numpy.full((size, size), 0.5)) for _ in range(3)) < 4_000_000:
-    size = int(size * 1.1) + 1
-weights = numpy.full((size, size), 0.5)
+weights = numpy.random.rand(64, 64)
+while sorted(product_ns(weights) for _ in range(9))[4] < step_ns:
+    size = int(len(weights) * 1.03) + 1
+    weights = numpy.random.rand(size, size)
 def step(number, tracked):
     began_ns = clock()
     weights @ weights
@@ -183,9 +186,12 @@ def measure() -> list[Table]:
             for case in random.sample(list(cases), len(cases)):
                 with ExitStack() as all_of:
                     cases[case](all_of)
-                    found[case].append(_loop(beside))
+                    found[case].append(_loop(beside, STEP_MS))
+        lengths = {step_ms: [_loop(beside, step_ms) for _ in range(ROUNDS)] for step_ms in OTHER_STEPS_MS}
     title = f"A step of the loop, {ROUNDS} processes of {PAIRS} pairs each, {SCALARS} scalars a step"
-    return [Table(title, [_row(case, answers) for case, answers in found.items()])]
+    rows = [_row(case, answers, BAR_PERCENT) for case, answers in found.items()]
+    others = [_row(f"{step_ms:g} ms", answers, None) for step_ms, answers in lengths.items()]
+    return [Table(title, rows), Table("No agent, no server; steps of other lengths", others)]
 
 
 def _behind(all_of: ExitStack, beside: Beside, answer: Callable[[socket.socket], None]) -> None:
@@ -193,11 +199,11 @@ def _behind(all_of: ExitStack, beside: Beside, answer: Callable[[socket.socket],
     all_of.enter_context(beside.agent())
 
 
-def _loop(beside: Beside) -> dict[str, list[int]]:
+def _loop(beside: Beside, step_ms: float) -> dict[str, list[int]]:
     before = len(list(beside.folder.glob("*.jsonl")))
     env = {"PATH": os.environ["PATH"], "HOME": str(beside.spool), "TRACKER_SPOOL": str(beside.folder)}
     env.update(SLURM_CLUSTER_NAME="bench", SLURM_JOB_ID="4711", SLURMD_NODENAME="n1", SLURM_PROCID="0")
-    words = [sys.executable, "-c", LOOP, str(PAIRS), str(SCALARS)]
+    words = [sys.executable, "-c", LOOP, str(PAIRS), str(SCALARS), str(step_ms)]
     found: dict[str, list[int]] = json.loads(subprocess.run(words, env=env, stdout=subprocess.PIPE, check=True).stdout)
     files = sorted(beside.folder.glob("*.jsonl"), key=lambda path: path.stat().st_mtime)
     points = files[-1].read_bytes().count(b'{"metrics":') if len(files) > before else 0
@@ -206,7 +212,7 @@ def _loop(beside: Beside) -> dict[str, list[int]]:
     return found
 
 
-def _row(case: str, answers: list[dict[str, list[int]]]) -> Row:
+def _row(case: str, answers: list[dict[str, list[int]]], bar_percent: float | None) -> Row:
     logged, bare = ([step / 1e6 for one in answers for step in one[kind]] for kind in ("with", "without"))
     return {
         "": case,
@@ -217,7 +223,7 @@ def _row(case: str, answers: list[dict[str, list[int]]]) -> Row:
         "with ÷ without, over 1 %": (ratio(logged, bare) - 1) * 100,
         "all with ÷ all without": sum(logged) / sum(bare),
         "p99 with ÷ p99 without": p99(logged) / p99(bare),
-        "bar %": BAR_PERCENT,
+        "bar %": bar_percent,
     }
 
 

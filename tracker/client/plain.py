@@ -21,15 +21,19 @@ def line(message: dict[str, Any]) -> bytes:
     return (_json(message) + "\n").encode()
 
 
-def line_of_points(metrics: dict[str, Any], step: int | None, time_s: float) -> bytes:
-    """Encode finite numbers under their names. Raises ValueError, or whatever it meets, for what else is there."""
+def line_of_points(message: dict[str, Any], _default: None, _option: int) -> bytes:
+    """Encode finite numbers under their names. Raises ValueError, or whatever it meets, for what else is there.
+
+    It is called as `orjson.dumps` is.
+    """
+    metrics, step = message["metrics"], message.get("step")
     numbers = metrics.values()
     types = {*map(type, numbers)}
     if types != _FLOATS and not (types <= _FLOATS_AND_INTS and _are_int64(numbers)):
         raise ValueError("others have a repr that need not be JSON, and json would write any integer")
     filled = ",".join(map(_forms.__getitem__, metrics)) % (*numbers,)
     counted = "" if step is None else f',"step":{step}'
-    return f'{{"metrics":{{{filled}}}{counted},"time":{time_s!r}}}\n'.encode()
+    return f'{{"metrics":{{{filled}}}{counted},"time":{message["time"]!r}}}\n'.encode()
 
 
 def _are_int64(numbers: Collection[int | float]) -> bool:
