@@ -12,17 +12,18 @@ from tracker.client.typed import TYPE_CHECKING
 try:
     import orjson
 except ImportError:
-    from tracker.client.plain import line, line_of_points
+    from tracker.client.plain import line
+    from tracker.client.plain import line_of_points as line_of_points
 
-    _OPTION = 0
+    OPTION = 0
 else:
     # Points are encoded without a function of ours between: it costs microseconds where a training emptied the caches.
     line_of_points = orjson.dumps  # type: ignore[assignment]  # it takes more
-    _OPTION = orjson.OPT_APPEND_NEWLINE
+    OPTION = orjson.OPT_APPEND_NEWLINE
 
     def line(message: dict[str, Any]) -> bytes:
         """Encode what `storable` made."""
-        return orjson.dumps(message, None, _OPTION)
+        return orjson.dumps(message, None, OPTION)
 
 
 if TYPE_CHECKING:
@@ -38,27 +39,6 @@ _INT64_LEAST, _INT64_MOST = -(2**63), 2**63 - 1
 
 class Unusable(Exception):
     """What was given cannot be logged; the text tells why and the way out."""
-
-
-def quick_points(metrics: Any, step: Any, time_s: float) -> bytes | None:
-    """Encode a plain dictionary of finite Python numbers; None for what `points` must look at."""
-    if type(metrics) is not dict or (step is not None and type(step) is not int):
-        return None
-    try:
-        # One pass at C speed tells that all are plain numbers: a string, a dictionary or an array makes another type or
-        # raises, NaN and infinity do not survive the subtraction.
-        total = sum(metrics.values())
-        if (type(total) is not float and type(total) is not int) or total - total != 0 or not metrics:
-            return None
-        if step is not None and not _INT64_LEAST <= step <= _INT64_MOST:
-            return None
-        message = {"metrics": metrics, "time": time_s}
-        if step is not None:
-            message["step"] = step
-        made = line_of_points(message, None, _OPTION)
-        return made if len(made) <= MAX_LINE_BYTES else None
-    except Exception:  # `points` finds out and says what it was
-        return None
 
 
 def points(metrics: Any, step: Any, time_s: float) -> tuple[list[bytes], list[Refused]]:
