@@ -49,8 +49,9 @@ def test_the_limit_is_that_of_all_processes_together(scripts: Scripts) -> None:
     for rank in ranks:
         rank.communicate()
     assert [rank.returncode for rank in ranks] == [0] * 4
-    dropped = sum(int(one["reason"].split()[0]) for one in scripts.messages() if one.get("event") == "note")
-    assert len(scripts.points()) + dropped == 4 * 20_000
+    # A writer tells again of all it dropped, the longer it takes the more often.
+    told = {one["key"]: int(one["reason"].split()[0]) for one in scripts.messages() if one.get("event") == "note"}
+    assert len(scripts.points()) + sum(told.values()) == 4 * 20_000
     assert sum(file.stat().st_size for file in scripts.folders()[0].iterdir()) < 2 * 1024 * 1024
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _LEFT_FOR_POINTS_BYTES = 16 * 1024 * 1024
 _LEAST_STEP, _MOST_STEP = -(2**63), 2**63 - 1
-_line_of_points, _OPTION, _LONGEST_QUICK_BYTES = encode.line_of_points, encode.OPTION, encode.MAX_LINE_BYTES
+_line_of_points, _OPTION, _MAX_LINE_BYTES = encode.line_of_points, encode.OPTION, encode.MAX_LINE_BYTES
 _write, _now_s = os.write, time.time
 
 
@@ -123,28 +123,34 @@ class Run:
                 step = self._next_step()
             # The usual way stands here as a whole: where a training has emptied the caches, each function more on it
             # costs some three microseconds.
+            line = None
             try:
                 # A pass at C speed tells that all are plain numbers: a string, a dictionary or an array makes another
                 # type or raises, NaN and infinity do not survive the subtraction.
                 total = sum(metrics.values())
                 is_plain = (type(total) is float or type(total) is int) and total - total == 0
-                if is_plain and metrics and type(metrics) is dict and (step is None or type(step) is int):
+                is_step = step is None or (type(step) is int and _LEAST_STEP <= step <= _MOST_STEP)
+                if is_plain and is_step and metrics and type(metrics) is dict:
                     message = {"metrics": metrics, "time": now_s}
                     if step is not None:
                         message["step"] = step
                     line = _line_of_points(message, None, _OPTION)
-                    size_bytes = len(line)
-                    if size_bytes <= _LONGEST_QUICK_BYTES and (step is None or _LEAST_STEP <= step <= _MOST_STEP):
-                        file, room = writer.file, writer.room
-                        room.left_bytes -= size_bytes
-                        if room.left_bytes >= 0 and not file.torn:
-                            if _write(file.fd, line) == size_bytes:
-                                self._step = step if step is not None else self._next_step()
-                                return
-                            file.torn = True
-            except Exception:  # the careful way finds out and says what it was
+                    size_bytes, file, room = len(line), writer.file, writer.room
+                    if size_bytes > _MAX_LINE_BYTES:
+                        line = None
+                    elif size_bytes <= room.left_bytes and not file.torn:
+                        if _write(file.fd, line) == size_bytes:
+                            room.left_bytes -= size_bytes
+                            self._step = step if step is not None else self._next_step()
+                            return
+                        file.torn = True
+            except Exception:  # what comes now finds out and says what it was
                 pass
-            self._log_closely(metrics, step, now_s)
+            if line is None:
+                self._log_closely(metrics, step, now_s)
+            else:
+                writer.append(line)
+                self._step = step if step is not None else self._next_step()
         except Exception as problem:  # the outermost place: a tracker never ends a training
             self.note("log", f"{type(problem).__name__}: {problem}")
 
