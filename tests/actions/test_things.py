@@ -11,7 +11,7 @@ import pytest
 from tests.actions.test_ingest import JOB, only_run
 from tests.agent_side import ADMIN, Agent, lines, points
 from tracker.errors import NotFound
-from tracker.store import artifacts, media, params, runs
+from tracker.store import artifacts, media, params, runs, twins
 from tracker.store.database import Database
 from tracker.store.tables import Artifact, Medium
 
@@ -204,7 +204,7 @@ def test_two_runs_that_are_one_share_what_they_logged(db: Database) -> None:
         Agent(db).send(lines(job, image(writer), artifact(), artifact(id=writer), writer=writer))
     with db.write() as session:
         one, other = (runs.get(session, ADMIN, name) for name in ("dev:12", "dev:13"))
-        runs.absorb(session, [(other, one)])
+        twins.absorb(session, [(other, one)])
     assert {medium.name for medium in kept(db)} == {"w1", "w2"}
     with db.read() as session:
         assert {found.id for found in artifacts.find(session, one.id, 10)} == {"a1", "w1", "w2"}

@@ -30,10 +30,11 @@ def fill(db: Database) -> None:
         runs.remove(shown["TIMEOUT"], datetime.now(timezone.utc))
         tokens.create(session, "alice", "user", tokens.API, None)
     now = time.time()
-    told = {"params": {"lr": 0.1, "note": "ü" * 50}, "tags": {"stage": "draft"}}
+    given = {"params": {"lr": 0.1, "note": "ü" * 50}, "tags": {"stage": "draft"}}
+    told = [{"event": kind, kind: what} for kind, what in given.items()]
     odd = {"metrics": {"loss": "NaN", "bound": "-Infinity"}, "step": 2**62, "time": now}
-    said = [{"event": "params", **told}, *points(20), odd, image(), histogram(1), artifact(), EVENT]
-    beside = lines("dev.12", *points(5), writer=f"run_{BESIDE}_w1")
+    said = [*told, *points(20), odd, image(), histogram(1), artifact(), EVENT]
+    beside = lines("dev.12", *points(5), writer=f"run_{uuid.UUID(BESIDE).hex}_w1")
     Agent(db, skew_s=900).send(hook("prolog", 12, at=now - 900, SLURM_JOB_GPUS="0,2"), lines("dev.12", *said), beside)
 
 

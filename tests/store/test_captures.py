@@ -14,7 +14,7 @@ from sqlalchemy import select
 
 from tests.agent_side import ADMIN, Agent, hook, lines
 from tracker.actions.read_lines import read_lines
-from tracker.store import captures, params, runs
+from tracker.store import captures, params, runs, twins
 from tracker.store.database import Database
 from tracker.store.tables import Capture, Table
 
@@ -61,7 +61,7 @@ def test_captures_follow_when_two_runs_turn_out_to_be_one(db: Database) -> None:
     agent.send(lines("dev.12", EVENT), lines("dev.13", {**EVENT, "attempt": 1}, writer="other"))
     with db.write() as session:
         into, newer = (runs.get(session, ADMIN, f"dev:{job}") for job in (12, 13))
-        runs.absorb(session, [(newer, into)])
+        twins.absorb(session, [(newer, into)])
     assert sorted(one.attempt for one in found(db)) == [1, 2]
 
 

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import select
 
 from tests.web import samples
-from tracker.store import results, runs, series, writers
+from tracker.store import results, runs, series, twins, writers
 from tracker.store.database import Database
 from tracker.store.identity import Identity
 from tracker.store.search.language import parse, parse_order
@@ -66,7 +66,7 @@ def test_runs_that_become_one_are_one_in_lists(db: Database) -> None:
     _make(db)
     with db.write() as session:
         newer, into = session.get_one(Run, first), session.get_one(Run, second)
-        runs.absorb(session, [(newer, into)])
+        twins.absorb(session, [(newer, into)])
     with db.read() as session:
         assert session.scalars(select(Result)).all() == []
     assert _by_loss(db) == ["b"]

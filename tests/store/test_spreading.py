@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -31,6 +32,15 @@ def test_every_large_table_has_a_key_that_begins_with_the_run() -> None:
         unique = [one for one in table.constraints if isinstance(one, UniqueConstraint)]
         assert all(run in one.columns for one in unique), name
         assert all(run in index.columns for index in table.indexes if index.unique), name
+
+
+def test_the_way_to_several_machines_names_every_table_once() -> None:
+    text = (ROOT / "docs" / "scaling.md").read_text().partition("## Several machines")[2]
+    everywhere, spread = (
+        re.findall(r"'(\w+)'", found) for found in re.findall(r"unnest\(ARRAY\[(.*?)\]\)", text, re.S)
+    )
+    assert (everywhere[-1], sorted(everywhere)) == ("runs", sorted({*SMALL, "runs"}))
+    assert sorted(spread) == sorted({*Table.metadata.tables} - SMALL - {"runs"})
 
 
 def test_a_partitioned_database_works_as_before(postgres: Postgres, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from tracker.states import LIVE_STATES
-from tracker.store import experiments, runs
+from tracker.store import experiments, runs, twins
 from tracker.store.database import Session
 from tracker.store.tables import Run
 
@@ -46,10 +46,10 @@ def join_tasks(session: Session, cluster: str, tasks: Iterable[ArrayTask]) -> No
         task = by_id[run.job_id or 0]
         if _started(run, task):
             started[task.array_job_id, task.array_task_id] = run
-    twins = [(started[key], waiting[key]) for key in started]
-    facts = [_facts(hooks, waited) for hooks, waited in twins]
-    runs.absorb(session, twins)
-    for (_, waited), told in zip(twins, facts, strict=True):
+    joined = [(started[key], waiting[key]) for key in started]
+    facts = [_facts(hooks, waited) for hooks, waited in joined]
+    twins.absorb(session, joined)
+    for (_, waited), told in zip(joined, facts, strict=True):
         runs.changes(waited, **told)
 
 

@@ -14,20 +14,16 @@ from sqlalchemy import (
     ColumnElement,
     Select,
     and_,
-    case,
-    delete,
-    exists,
     false,
     func,
     or_,
     select,
-    update,
 )
 from sqlalchemy.orm import Session, aliased, joinedload, selectinload
 
 from tracker.errors import Conflict, NotFound
 from tracker.states import FINAL_STATES, LIVE_STATES, LOST
-from tracker.store import details, results, silence
+from tracker.store import details, silence
 from tracker.store.among import among
 from tracker.store.identity import Identity
 from tracker.store.search.candidates import Way
@@ -35,51 +31,10 @@ from tracker.store.search.groups import Group, group
 from tracker.store.search.language import Condition, Field, Order
 from tracker.store.search.orders import NEWEST_FIRST
 from tracker.store.search.pages import Search
-from tracker.store.tables import (
-    Artifact,
-    Attempt,
-    Batch,
-    Capture,
-    Experiment,
-    Gpu,
-    HookEvent,
-    Log,
-    LogPiece,
-    Medium,
-    Moment,
-    Note,
-    Param,
-    Run,
-    Segment,
-    Summary,
-    Suspension,
-    Tag,
-    Usage,
-    Writer,
-)
+from tracker.store.tables import Attempt, Experiment, Run
 
 CLOCK_SLACK = timedelta(seconds=2)
 """How far the clocks of nodes and controller may differ; Slurm's times are whole seconds, too."""
-_CHILDREN = (
-    Attempt,
-    Gpu,
-    Param,
-    Tag,
-    Note,
-    Summary,
-    Segment,
-    Batch,
-    Writer,
-    LogPiece,
-    Log,
-    Artifact,
-    Medium,
-    Capture,
-    HookEvent,
-    Moment,
-    Suspension,
-    Usage,
-)
 _RUNS = Run.__table__.c
 _WITH_IDS = among(_RUNS.id, "ids")
 _OF_JOBS = and_(among(_RUNS.cluster, "clusters"), among(_RUNS.job_id, "jobs"))  # and perhaps others
@@ -88,8 +43,6 @@ _ATTEMPTS = selectinload(Run.attempts).selectinload(Attempt.gpus)
 _DETAILS = (
     selectinload(Run.params), selectinload(Run.tags), selectinload(Run.summary), _ATTEMPTS, joinedload(Run.usage),
 )  # fmt: skip
-_TWINS_A_STATEMENT = 200
-_UNSEEN = {"synchronize_session": False}
 _JOB_NAME = re.compile(r"(?P<cluster>[^:]+):(?P<job>\d{1,18})(?:_(?P<task>\d{1,18}))?\Z")
 
 
@@ -444,34 +397,6 @@ def holders(session: Session, viewer: Identity) -> list[Run]:
     """Runs that hold nodes now, with their attempts and GPUs."""
     gpus = selectinload(Run.attempts).selectinload(Attempt.gpus)
     return list(session.scalars(select(Run).where(visible_to(viewer), Run.state.in_(LIVE_STATES[1:])).options(gpus)))
-
-
-def absorb(session: Session, twins: Sequence[tuple[Run, Run]]) -> None:
-    """Give everything that the first of each pair has to the second, and forget the first: both are one run.
-
-    For any number of pairs in as many statements; none of what the runs have may be loaded in the session.
-    """
-    for start in range(0, len(twins), _TWINS_A_STATEMENT):
-        _absorb(session, {newer.id: into.id for newer, into in twins[start : start + _TWINS_A_STATEMENT]})
-    for newer, _ in twins:
-        session.expunge(newer)
-
-
-def _absorb(session: Session, into: dict[str, str]) -> None:
-    results.forget(session, [*into, *into.values()])
-    for child in _CHILDREN:
-        # Pieces of one stream belong together: they are taken from one side as a whole.
-        others = ("run_id", "number") if child is LogPiece else ("run_id",)
-        newer: Any = aliased(child)
-        key = [column.name for column in child.__table__.primary_key if column.name not in others]
-        same = [getattr(newer, name) == getattr(child, name) for name in key]
-        taken = exists().where(newer.run_id.in_(list(into)), case(into, value=newer.run_id) == child.run_id, *same)
-        session.execute(delete(child).where(child.run_id.in_(list(into.values())), taken), execution_options=_UNSEEN)
-        move = update(child).where(child.run_id.in_(list(into))).values(run_id=case(into, value=child.run_id))
-        session.execute(move, execution_options=_UNSEEN)
-    begun = update(Run).where(Run.parent_id.in_(list(into))).values(parent_id=case(into, value=Run.parent_id))
-    session.execute(begun, execution_options=_UNSEEN)
-    session.execute(delete(Run).where(Run.id.in_(list(into))), execution_options=_UNSEEN)
 
 
 def remove(run: Run, now: datetime) -> None:
