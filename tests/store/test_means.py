@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -90,6 +92,7 @@ def test_any_zoom_into_any_portions_is_what_numpy_says_of_all_points(
                 series.append(session, writer, {"loss": part})
             start += count
     first, last = min(window), max(window)
+    drawn = _drawn(monkeypatch)
     with db.read() as session:
         found = charts.read(session, run.id, "loss", x_min=first, x_max=last, max_points=most, thin="mean")
     inside = values[first : last + 1]
@@ -97,10 +100,35 @@ def test_any_zoom_into_any_portions_is_what_numpy_says_of_all_points(
     assert len(found.curve) <= most
     if found.curve.x.size:
         _about(found.curve, first, inside)
+        _are_exact(drawn[-1], inside)
+
+
+def _drawn(monkeypatch: pytest.MonkeyPatch) -> list[Means]:
+    """The stretches of each chart that is drawn from now on."""
+    drawn, joined, together = list[Means](), Means.joined, Means.together
+
+    def keep(make: Callable[..., Means], *given: Any) -> Means:
+        drawn.append(make(*given))
+        return drawn[-1]
+
+    monkeypatch.setattr(Means, "joined", staticmethod(lambda pieces: keep(joined, pieces)))
+    monkeypatch.setattr(Means, "together", lambda self, starts: keep(together, self, starts))
+    return drawn
+
+
+def _are_exact(stretches: Means, inside: Floats) -> None:
+    """Each of the points is in one stretch, and the mean of a stretch is what numpy says of its points."""
+    ends = np.cumsum(stretches.counts)
+    assert ends[-1] == len(inside)
+    for stretch, mean, count in zip(np.split(inside, ends[:-1]), stretches.mean, stretches.finite, strict=True):
+        finite = stretch[np.isfinite(stretch)]
+        assert count == len(finite)
+        expected = np.mean(finite / 2**8) * 2**8 if len(finite) else 0.0
+        assert mean == pytest.approx(expected, rel=1e-9, abs=1e-9 * np.abs(finite).max(initial=1e-290))
 
 
 def _about(curve: Curve, first: int, inside: Floats) -> None:
-    """What holds wherever stretches begin: no extreme is lost, and the mean of all is what numpy says."""
+    """What holds wherever stretches begin: no extreme is lost, and a mean is within its range."""
     assert curve.low is not None and curve.high is not None
     assert np.fmin.reduce(curve.low) == pytest.approx(np.fmin.reduce(inside), nan_ok=True)
     assert np.fmax.reduce(curve.high) == pytest.approx(np.fmax.reduce(inside), nan_ok=True)
@@ -141,8 +169,11 @@ def test_a_zoom_of_any_width_reads_a_bounded_amount(
         return there
 
     monkeypatch.setattr(Points, "unpacked", count)
+    drawn = _drawn(monkeypatch)
     room, chance = 100, np.random.default_rng(3)
-    most_points = 2 * SEGMENT_POINTS + FINE * room + 4 * LONG // FINE
+    # The segments at both ends are read as they are, and so is a window of less than `room` fine blocks; else two or
+    # three points of a fine block are read in a window of less than `room` coarse ones, and of a coarse one beyond.
+    most_points = 2 * SEGMENT_POINTS + FINE * room + 3 * LONG // COARSE
     for width in [1, 10, *(2**power for power in range(5, 21)), LONG]:
         first = int(chance.integers(0, LONG - width + 1))
         read.clear()
@@ -154,10 +185,12 @@ def test_a_zoom_of_any_width_reads_a_bounded_amount(
         assert len(found.curve) <= room
         assert sum(points for points, _ in read) <= most_points
         assert sum(size for _, size in read) <= 10 * most_points
+        assert len(read) <= 3 + LONG // SEGMENT_POINTS  # a row each
         inside = long_values[first : first + width]
         if thin == "mean":
             _about(found.curve, first, inside)
             _is_near(found.curve, first, inside)
+            _are_exact(drawn[-1], inside)
     assert sum(points for points, _ in read) < LONG / 50  # all of it is read coarsely
 
 
