@@ -22,14 +22,16 @@ else:
 
 FILES = (Path("/etc/tracker/tracker.toml"), Path("~/.config/tracker/tracker.toml"))
 """Where settings are read from; a later file wins."""
+MOST_DAYS = 36_500
+"""The longest that anything can be kept for, but for ever."""
 
 
 def _setting(
-    default: Any, sentence: str, *, least: float | None = None, choices: tuple[str, ...] = (), in_files: bool = True
-) -> Any:
-    return field(
-        default=default, metadata={"sentence": sentence, "least": least, "choices": choices, "in_files": in_files}
-    )
+    default: Any, sentence: str, *, least: float | None = None, most: float | None = None,
+    choices: tuple[str, ...] = (), in_files: bool = True,
+) -> Any:  # fmt: skip
+    told = {"sentence": sentence, "least": least, "most": most, "choices": choices, "in_files": in_files}
+    return field(default=default, metadata=told)
 
 
 @dataclass(frozen=True)
@@ -121,19 +123,21 @@ class Settings:
     )
 
     purge_deleted_after_days: int = _setting(
-        30, "Days after which `tracker db prune` removes deleted runs for good.", least=0
+        30, "Days after which `tracker db prune` removes deleted runs for good.", least=0, most=MOST_DAYS
     )
     thin_points_after_days: int = _setting(
         0,
         "Days after its end at which `tracker db prune` thins a run's points to 1,000 a series; 0: never. "
         "`tracker db retention` says otherwise for an experiment.",
         least=0,
+        most=MOST_DAYS,
     )
     drop_points_after_days: int = _setting(
         0,
         "Days after its end at which `tracker db prune` drops a run's points; its summaries stay; 0: never. "
         "`tracker db retention` says otherwise for an experiment.",
         least=0,
+        most=MOST_DAYS,
     )
 
     @property
@@ -189,13 +193,15 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _checked(one: Field[Any], value: Any) -> Any:
     kind: Any = type(one.default)
-    least, choices = one.metadata["least"], one.metadata["choices"]
+    least, most, choices = one.metadata["least"], one.metadata["most"], one.metadata["choices"]
     try:
         value = kind(value)
     except (TypeError, ValueError):
         raise BadInput(f"Setting `{one.name}` must be {kind.__name__}, not {value!r}.") from None
     if least is not None and value < least:
         raise BadInput(f"Setting `{one.name}` is at least {least}, not {value}.")
+    if most is not None and value > most:
+        raise BadInput(f"Setting `{one.name}` is at most {most}, not {value}.")
     if choices and value not in choices:
         raise BadInput(f"Setting `{one.name}` is one of {', '.join(filter(None, choices))}, not {value!r}.")
     return value

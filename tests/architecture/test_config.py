@@ -35,3 +35,9 @@ def test_the_environment_wins_over_files_and_options_over_both(tmp_path: Path) -
     assert settings.load({"TRACKER_PORT": "2"}, files=(path,)).port == 2
     loaded = settings.load({"TRACKER_PORT": "2"}, files=(path,), port=3)
     assert (loaded.port, loaded.listen) == (3, "::1")
+
+
+def test_a_setting_beyond_its_limits_is_told(tmp_path: Path) -> None:
+    for given, told in (("-1", "at least 0"), ("36501", "at most 36500"), ("x", "must be int")):
+        with pytest.raises(settings.BadInput, match=f"`purge_deleted_after_days` .*{told}"):
+            settings.load({"TRACKER_PURGE_DELETED_AFTER_DAYS": given}, files=())

@@ -71,6 +71,9 @@ def test_retention_is_said_for_an_experiment_and_shown(db: Database) -> None:
     assert json.loads(ask("retention", "--database", db.url, "--json").stdout)["experiments"] == []
     assert "no experiment `nothing`" in ask("retention", "nothing", "--database", db.url).stderr
     assert ask("retention", "--drop-after", "3", "--database", db.url).exit_code == 2
+    for days in ("-1", "36501", "9" * 30):
+        refused = ask("retention", "sweep", "--drop-after", days, "--database", db.url)
+        assert (refused.exit_code, "1 to 36,500 days" in refused.stderr) == (1, True), days
 
 
 def test_prune_tells_what_it_does(db: Database) -> None:

@@ -17,7 +17,6 @@ from tracker.cli.progress import Progress, size_of
 _DATABASE = click.option(
     "--database", metavar="URL", help="SQLite or PostgreSQL; the one in the settings or in TRACKER_HOME if not given."
 )
-_DAYS = click.IntRange(0, 36_500)
 _AS_JSON = click.option("--json", "as_json", is_flag=True, help="For programs.")
 
 
@@ -173,8 +172,8 @@ def prune(dry_run: bool, database: str | None, as_json: bool) -> None:
 
 @db.command()
 @click.argument("experiment", required=False)
-@click.option("--thin-after", metavar="DAYS", type=_DAYS, help="From a run's end until it is thinned.")
-@click.option("--drop-after", metavar="DAYS", type=_DAYS, help="From a run's end until points are dropped.")
+@click.option("--thin-after", metavar="DAYS", type=int, help="From a run's end until it is thinned.")
+@click.option("--drop-after", metavar="DAYS", type=int, help="From a run's end until points are dropped.")
 @_DATABASE
 @_AS_JSON
 def retention(

@@ -14,7 +14,8 @@ from typing import Any
 from sqlalchemy import BigInteger, ColumnElement, Select, delete, func, select, tuple_, type_coerce, update
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from tracker.errors import NotFound
+from tracker.errors import BadInput, NotFound
+from tracker.settings import MOST_DAYS
 from tracker.states import FINAL_STATES
 from tracker.store import segments
 from tracker.store.tables import Batch, Experiment, Run, Segment, Summary, Table
@@ -23,7 +24,6 @@ ALL, THINNED, NONE = "all", "thinned", "none"
 """Which of the points that its summaries count are kept of a run."""
 THINNED_TO = 1000
 """Points that stay of each writer's series: as many as a chart shows."""
-MOST_DAYS = 36_500
 ROWS_AT_ONCE = 500
 """Rows that one transaction removes."""
 _DAY_US = 86_400_000_000
@@ -47,7 +47,7 @@ def rules(session: Session) -> list[Rule]:
 
 
 def set_rule(session: Session, rule: Rule) -> None:
-    """Say how long points of an experiment are kept. Raises NotFound."""
+    """Say how long points of an experiment are kept. Raises NotFound, BadInput."""
     experiment = session.scalar(select(Experiment).where(Experiment.name == rule.experiment))
     if experiment is None:
         raise NotFound(f"There is no experiment `{rule.experiment[:80]}`.")
@@ -57,8 +57,10 @@ def set_rule(session: Session, rule: Rule) -> None:
 def set_days(session: Session, experiment_id: str, **days: int | None) -> None:
     """Say of an experiment after how many days its runs are thinned (`thin`) and dropped (`drop`).
 
-    What is not named stays.
+    What is not named stays. Raises BadInput for less than no days, or more than MOST_DAYS.
     """
+    if any(count is not None and not 0 <= count <= MOST_DAYS for count in days.values()):
+        raise BadInput(f"Points are kept for 1 to {MOST_DAYS:,} days from the end of their run, or for ever: 0.")
     columns = {"thin": Experiment.thin_after_days, "drop": Experiment.drop_points_after_days}
     values = {columns[name]: count for name, count in days.items()}
     session.execute(update(Experiment).where(Experiment.id == experiment_id).values(values), execution_options=_UNSEEN)

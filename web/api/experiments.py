@@ -9,6 +9,7 @@ from flask.typing import ResponseReturnValue
 from pydantic import BaseModel, ConfigDict, Field
 
 from tracker.errors import Conflict, Forbidden
+from tracker.settings import MOST_DAYS
 from tracker.store import experiments as store
 from tracker.store import retention
 from web.api.described import described
@@ -25,7 +26,7 @@ class NewExperiment(Asked):
     name: Name
 
 
-Days = Annotated[Count, Field(le=retention.MOST_DAYS)]
+Days = Annotated[Count, Field(le=MOST_DAYS)]
 
 
 class ExperimentChange(Asked):
