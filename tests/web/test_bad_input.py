@@ -8,6 +8,8 @@ import json
 from typing import Any
 from urllib.parse import urlsplit
 
+from tracker.events import encode_request
+
 from . import samples
 from .conftest import Server
 from .test_changes import new_run, send
@@ -74,6 +76,35 @@ def test_a_packed_body_is_as_good_as_a_plain_one(server: Server) -> None:
     body = gzip.compress(b'{"name":"packed"}')
     made = server.ask("/api/v1/runs", method="POST", token=server.token(), body=body, Content_Encoding="gzip")
     assert (made.status, made.json["name"]) == (201, "packed")
+
+
+def test_a_megabyte_is_a_name_of_nothing(server: Server) -> None:
+    run, long = new_run(server), "n" * 1_000_000
+    path = f"/runs/{run['id']}"
+    for method, where, body in (
+        ("POST", "/runs", {"name": long}), ("POST", "/runs", {"experiment": long}),
+        ("POST", "/runs", {"tags": {long: "x"}}), ("POST", "/runs", {"params": {"x": "1"}, long: 1}),
+        ("POST", "/experiments", {"name": long}),
+        ("POST", f"{path}/metrics", {"points": [{"metric": "ok", "value": 1}, {"metric": long, "value": 1}]}),
+        ("POST", f"{path}/metrics", {"points": [{"metric": "ok", "value": 1}], "writer": long}),
+        ("PATCH", path, {"name": long, "tags": {"a": "b"}}), ("PATCH", path, {"tags": {"a": "b", long: None}}),
+        ("PATCH", "/runs", {"ids": [run["id"], long], "name": "x"}), ("POST", "/runs:delete", {"ids": [long]}),
+        ("POST", "/series", {"runs": [run["id"]], "metrics": [long]}),
+    ):  # fmt: skip
+        refused = send(server, method, where, body)
+        assert (refused.status, refused.json["code"]) in ((400, "bad_input"), (413, "too_large")), (where, refused.text)
+        assert len(refused.body) < 1000
+    token = server.token("n1", "node", "node")
+    for part in ({"folder": long}, {"writer": long}, {"user": long}):
+        line = b'{"metrics":{"loss":1},"step":0}\n'
+        told = {"type": "lines", "folder": "dev.12", "writer": "w1", "offset": 0, "length": len(line), **part}
+        agent = {"node": "n1", "cluster": "dev", "time": 1.7e9}
+        body = encode_request({"version": 1, "agent": agent, "folders": [], "parts": [told]}, [line])
+        answer = server.ask("/api/v1/ingest", method="POST", token=token, body=body)
+        assert answer.status < 500, answer.text[:300]
+        assert len(answer.body) < 1000
+    assert run.items() <= send(server, "GET", path).json.items()
+    assert len(server.ask("/api/v1/runs", token=server.token("root", "admin")).body) < 10_000
 
 
 BAD_PATHS = [

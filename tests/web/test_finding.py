@@ -42,6 +42,7 @@ def test_groups_tell_of_runs_and_of_all_points(server: Server) -> None:
     assert first["values"] == {"count": 2, "mean": 2.0, "std": 2**0.5, "min": 1.0, "max": 3.0}
     assert first["points"] == {"count": 4, "mean": 3.0, "std": 2**0.5, "min": 1.0, "max": 4.0}
     assert second["values"]["std"] is None
+    assert second["filter"] == 'params.lr = "0.01"'
     few = server.ask(f"/api/v1/runs:groups?{asked}&limit=1", token=server.token()).json
     assert (len(few["items"]), few["complete"]) == (1, False)
     for wrong, code in (("group_by=metrics.loss", "bad_filter"), ("", "bad_input"), ("group_by=a.b.c", "bad_filter")):

@@ -49,7 +49,7 @@ def command(api: tracker.Api, server: Server) -> Command:
 
 
 def test_runs_come_lazily_in_order_with_their_facts(api: tracker.Api) -> None:
-    found = list(api.runs("params.seed = 1", order_by="params.lr"))
+    found = list(api.runs("params.seed = 1", "params.lr"))
     assert [(run.name, run.params["lr"], run.state) for run in found] == [
         ("second", "0.01", "COMPLETED"), ("first", "0.1", "COMPLETED"),
     ]  # fmt: skip

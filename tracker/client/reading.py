@@ -41,8 +41,8 @@ class Api:
     def runs(
         self,
         filter: str | None = None,
-        *,
         order_by: str | None = None,
+        *,
         experiment: str | None = None,
         user: str | None = None,
         limit: int | None = None,

@@ -19,6 +19,9 @@ MOST_ORDERS = 3
 
 Value = Union[float, str]
 
+_PLAIN = re.compile(r"[A-Za-z0-9_][\w./:@-]*")
+"""Names that need no quotes: as in `NAME` of the grammar."""
+
 _COLLECTIONS = {
     "metric": "metrics", "metrics": "metrics",
     "param": "params", "params": "params", "parameter": "params", "parameters": "params",
@@ -168,7 +171,8 @@ def written(field: Field) -> str:
     """The field as it is written in a filter."""
     if field.kind == "attributes":
         return field.name
-    quote = next((one for one in "\"`'" if one not in field.name), "")
+    needs_none = _PLAIN.fullmatch(field.name) is not None
+    quote = "" if needs_none else next((one for one in "\"`'" if one not in field.name), "")
     name = f"{field.kind}.{quote}{field.name}{quote}"
     return f"{field.of}({name})" if field.of != "last" else name
 
