@@ -16,6 +16,7 @@ from sqlalchemy import text
 
 import tracker
 from bench._figures import Row, Table, median, progress
+from bench._growth import Growth
 from bench._mlflow import beside, chart_path, filled_runs
 from bench._peers import NO_NETWORK, peers_python
 from bench._servers import Server, each_kind, family_cpu_s, place, tracker_server
@@ -33,13 +34,15 @@ MANY, MANY_POINTS, MANY_TO = (1, 10, 100), 100_000, 320
 PEERS_ASKS = 5  # a second or two each
 BATCHES_OF = 5_000
 T0_US = 1_780_000_000_000_000
+COSTS = ("p50, ms", "CPU of the server a request, ms")
 
 
 def measure(asked: Asked) -> list[Table]:
-    """Three tables: charts, all points read back, bytes a point."""
+    """Charts, all points read back, bytes a point, and how all that grows."""
     sizes, many = (SIZES[:2], MANY[:2]) if asked.quick else (SIZES, MANY)
     requests = 10 if asked.quick else 60
     charts, raw, kept = list[Row](), list[Row](), list[Row]()
+    of_points, of_runs = Growth("points"), Growth("runs")
     with place() as folder, each_kind(folder, asked.kinds) as databases:
         for kind, url in databases.items():
             runs, together = _filled(kind, url, sizes, many[-1], kept)
@@ -49,18 +52,23 @@ def measure(asked: Asked) -> list[Table]:
                     path = f"/api/v1/runs/{runs[size]}/series?metric=loss&max_points=1000"
                     name = f"{kind}, {size:,} points to 1,000"
                     charts.append(_asked(name, server, requests, path))
+                    of_points.add(f"{kind}, a chart", size, charts[-1], *COSTS)
                     charts.append(_asked(f"{name} means with ranges", server, requests, f"{path}&thin=mean"))
+                    of_points.add(f"{kind}, a chart of means", size, charts[-1], *COSTS)
                     raw.append(_read_back(f"{kind}, {size:,} points", server, runs[size], 5))
+                    of_points.add(f"{kind}, read back", size, raw[-1], "median, ms")
                 for count in many:
                     body = {"runs": together[:count], "metrics": ["loss"], "max_points": MANY_TO}
                     name = f"{kind}, {count} x {MANY_POINTS:,} points to {MANY_TO} each"
                     charts.append(_asked(name, server, requests, "/api/v1/series", body))
+                    of_runs.add(f"{kind}, runs in a chart", count, charts[-1], *COSTS)
             if kind == "postgresql" and asked.peers:
                 charts += [*_mlflow(folder, url), _trackio(folder)]
     return [
         Table(f"Charts through HTTP, {requests} requests each on a kept connection", charts),
         Table("All points of a series through `tracker.Api().run(id).series(...).to_numpy()`, median of 5", raw),
         Table(f"Compaction of batches of {BATCHES_OF:,} points, and what is kept of a noisy loss", kept),
+        *of_points.tables("How that grows with a series"), *of_runs.tables("How that grows with the runs of a chart"),
     ]  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from bench._agents import Agent, in_processes, lines_of, local_folder
 from bench._figures import Row, Table, median, progress, told
+from bench._growth import Growth
 from bench._mlflow import beside, log_batches
 from bench._servers import Server, each_kind, family_cpu_s, place, tracker_server
 
@@ -17,19 +18,22 @@ if TYPE_CHECKING:
 
 PROCESSES, METRICS = 4, 10
 LINES_A_REQUEST = 5_000
+COSTS = ("median points/s", "µs of the server's processors a point")
 
 
 def measure(asked: Asked) -> list[Table]:
-    """One table: points a second by database and size, and by MLflow."""
+    """Points a second by database and size, and by MLflow; and how that grows."""
     rounds, sizes = (2, (1,)) if asked.quick else (5, (0.1, 1, 10))
-    rows: list[Row] = []
+    rows, growth = list[Row](), Growth("points")
     with place() as folder, each_kind(folder, asked.kinds) as databases:
         for kind, database in databases.items():
             with tracker_server(folder / kind, database) as server:
-                rows += [_throughput(kind, server, size, rounds) for size in sizes]
+                for size in sizes:
+                    rows.append(_throughput(kind, server, size, rounds))
+                    growth.add(kind, float(rows[-1]["points"] or 0), rows[-1], *COSTS)
             if kind == "postgresql" and asked.peers:
                 rows.append(_mlflow(folder, database, rounds))
-    return [Table(f"Points a second, {PROCESSES} processes, {METRICS} metrics a line", rows)]
+    return [Table(f"Points a second, {PROCESSES} processes, {METRICS} metrics a line", rows), *growth.tables()]
 
 
 def _throughput(kind: str, server: Server, size: float, rounds: int) -> Row:

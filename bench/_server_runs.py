@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,11 +15,14 @@ from urllib.parse import urlencode
 
 import numpy
 
-from bench._figures import Row, Table, median, progress
+from bench._figures import Row, Table, median, progress, told
+from bench._growth import Growth
 from bench._mlflow import beside, fill_runs, search
 from bench._runs_filled import fill
 from bench._servers import (
     Server,
+    bytes_of,
+    drop,
     each_kind,
     family_cpu_s,
     new_database,
@@ -35,6 +39,7 @@ if TYPE_CHECKING:
 
 SIZES = (10_000, 100_000)
 ROUNDS = 25
+BYTES_A_RUN = 35_000
 WHO = {"all runs": ("root", "admin"), "half of them": ("anna", "user"), "a twentieth of a percent": ("dan", "user")}
 PAGES = {
     "newest first": {},
@@ -76,38 +81,47 @@ DEEP_PAGES = 20
 
 def measure(asked: Asked) -> list[Table]:
     """Pages and what goes beyond pages, at each size and on each database."""
-    pages, beyond, of_mlflow = list[Row](), list[Row](), list[Row]()
+    pages, beyond, filled, growth = list[Row](), list[Row](), list[Row](), Growth("runs")
     sizes = asked.sizes or (SIZES[:1] if asked.quick else SIZES)
     rounds = 5 if asked.quick else ROUNDS
     with place() as folder, each_kind(folder, asked.kinds) as databases:
+        _require_room(folder, max(sizes))
         for kind, database in databases.items():
             for size in sizes:
-                url = _of_size(database, size)
-                with _filled(kind, url, size) as made, tracker_server(folder / f"{kind}-{size}", url) as server:
+                name = f"{kind}, {size:,} runs"
+                with _filled(name, database, size, filled) as made, tracker_server(folder / name, made.url) as server:
                     progress(f"  {kind}: {size:,} runs, {rounds} rounds")
-                    pages += _pages(f"{kind}, {size:,} runs", server, made, rounds)
-                    beyond += _beyond(f"{kind}, {size:,} runs", server)
-        if asked.peers and "postgresql" in databases:
-            of_mlflow = _mlflow(folder, databases["postgresql"], min(*sizes, 10_000), rounds)
+                    for who, row in _pages(name, server, made, rounds):
+                        pages.append(growth.add(f"{kind}, sees {who}", size, row, "p50 ms", "CPU of the server, ms"))
+                    for what, row in _beyond(name, server):
+                        beyond.append(growth.add(f"{kind}, {what}", size, row, "median ms"))
+        peers = asked.peers and "postgresql" in databases
+        of_mlflow = _mlflow(folder, databases["postgresql"], min(*sizes, 10_000), rounds) if peers else []
     title = f"A page of 50 runs through HTTP, {len(PAGES)} filters and orders and a page {DEEP_PAGES} pages deep"
-    tables = [Table(title, pages), Table("What reads all runs", beyond)]
-    return (
-        [*tables, Table("MLflow's search on the same PostgreSQL, a page of 50 runs", of_mlflow)]
-        if of_mlflow
-        else tables
-    )
+    tables = [Table(title, pages), Table("What reads all runs", beyond), *growth.tables()]
+    tables += [Table("MLflow's search on the same PostgreSQL, a page of 50 runs", of_mlflow)] if of_mlflow else []
+    return [*tables, Table("How long it took to make the databases, and what they take on the disk", filled)]
+
+
+def _require_room(folder: Path, runs: int) -> None:
+    if shutil.disk_usage(folder).free < runs * BYTES_A_RUN:
+        raise LabError(f"{runs:,} runs take {runs * BYTES_A_RUN / 1e9:,.0f} GB of disk: --sizes tells of less")
 
 
 @contextmanager
-def _filled(kind: str, url: str, size: int) -> Iterator[Database]:
-    progress(f"  {kind}: {size:,} runs are put in")
+def _filled(name: str, database: str, size: int, rows: list[Row]) -> Iterator[Database]:
+    """A database with so many runs, which is removed afterwards, and a row of how it was made."""
+    progress(f"  {name} are put in")
+    url = _of_size(database, size)
     made = Database(url)
     made.upgrade()
     begun_s = time.monotonic()
     fill(url, size)
-    progress(f"    in {time.monotonic() - begun_s:.0f} s")
+    took_s, size_bytes = time.monotonic() - begun_s, bytes_of(url)
+    rows.append(told({"": name, "s": took_s, "GB": size_bytes / 1e9, "KB a run": size_bytes / 1e3 / size}))
     yield made
     made.close()
+    drop(url)
 
 
 def _of_size(database: str, size: int) -> str:
@@ -117,8 +131,8 @@ def _of_size(database: str, size: int) -> str:
     return database.replace("tracker.db", f"runs-{size}.db")
 
 
-def _pages(name: str, server: Server, database: Database, rounds: int) -> Iterator[Row]:
-    """For each kind of viewer all pages together, and the slowest of them alone."""
+def _pages(name: str, server: Server, database: Database, rounds: int) -> Iterator[tuple[str, Row]]:
+    """For each kind of viewer, by its name, all pages together, and the slowest of them alone."""
     for who, (user, role) in WHO.items():
         with database.write() as session:
             token = tokens.create(session, user, role, tokens.API, timedelta(hours=1))
@@ -135,7 +149,7 @@ def _pages(name: str, server: Server, database: Database, rounds: int) -> Iterat
         after_s, after_database_s = _cpu_s(server)
         every = [one for values in took.values() for one in values]
         slowest = max(took, key=lambda page: p95(took[page]))
-        yield {
+        yield who, {
             "": f"{name}, sees {who}", "n": len(every), "p50 ms": median(every), "p95 ms": p95(every),
             "CPU of the server, ms": (after_s - before_s) * 1000 / len(every),
             "of PostgreSQL, ms": (after_database_s - before_database_s) * 1000 / len(every),
@@ -166,13 +180,13 @@ def _mlflow(folder: Path, database: str, size: int, rounds: int) -> list[Row]:
     return rows
 
 
-def _beyond(name: str, server: Server) -> Iterator[Row]:
+def _beyond(name: str, server: Server) -> Iterator[tuple[str, Row]]:
     client = Client(server.port, server.admin)
     for page, query in BEYOND.items():
-        yield _alone(f"{name}, {page}", [client.page_ms(query) for _ in range(5)])
+        yield page, _alone(f"{name}, {page}", [client.page_ms(query) for _ in range(5)])
     groups = {"group_by": "params.lr", "metric": "loss"}
-    yield _alone(f"{name}, groups of a param", [client.page_ms(groups, "/runs:groups") for _ in range(5)])
-    yield _alone(f"{name}, experiments", [client.page_ms({}, "/experiments") for _ in range(5)])
+    for what, path, query in (("groups of a param", "/runs:groups", groups), ("experiments", "/experiments", {})):
+        yield what, _alone(f"{name}, {what}", [client.page_ms(query, path) for _ in range(5)])
 
 
 def _alone(name: str, took_ms: list[float]) -> Row:

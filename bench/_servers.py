@@ -98,6 +98,35 @@ def new_database(url: str, name: str) -> str:
     return f"{url}/{name}"
 
 
+def bytes_of(url: str) -> int:
+    """What a database takes on the disk."""
+    if url.startswith("sqlite"):
+        return sum(file.stat().st_size for file in _files_of(url))
+    with psycopg2.connect(url) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT pg_database_size(current_database())")
+        (size_bytes,) = cursor.fetchone()
+    connection.close()
+    return int(size_bytes)
+
+
+def drop(url: str) -> None:
+    """Remove a database that nobody uses any more."""
+    if url.startswith("sqlite"):
+        for file in _files_of(url):
+            file.unlink()
+        return
+    server, _, name = url.rpartition("/")
+    connection = psycopg2.connect(f"{server}/postgres")
+    connection.autocommit = True
+    connection.cursor().execute(f"DROP DATABASE {name} WITH (FORCE)")
+    connection.close()
+
+
+def _files_of(url: str) -> list[Path]:
+    file = Path(url.removeprefix("sqlite:///"))
+    return [*file.parent.glob(f"{file.name}*")]
+
+
 @contextmanager
 def tracker_server(folder: Path, database: str) -> Iterator[Server]:
     """`tracker server` on this database, with its settings as they come."""
