@@ -1,71 +1,51 @@
-"""The tables. Every large one begins its key with the run, so that a database can spread runs."""
+"""The tables. Every large one begins its key with the run, so that a database can spread runs.
+
+Here are those of runs; all are known here.
+"""
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
-from typing import Any
+from datetime import datetime
 
-from sqlalchemy import (
-    BigInteger,
-    ColumnElement,
-    Computed,
-    Dialect,
-    ForeignKey,
-    Index,
-    LargeBinary,
-    MetaData,
-    String,
-    Text,
-    literal_column,
-    text,
-    types,
-)
-from sqlalchemy.orm import DeclarativeBase, Mapped, MappedColumn, mapped_column, relationship
+from sqlalchemy import ForeignKey, Index, String, Text, text
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-HEAD_CHARS = 64
+from tracker.store.cluster_tables import Clock, Cluster, Wait
+from tracker.store.series_tables import Batch, Result, Segment, Summary, Writer
+from tracker.store.table import Table, UtcTime, is_set
+from tracker.store.told_tables import HEAD_CHARS, Artifact, Capture, Log, LogPiece, Medium, Note, Param, Tag
 
-
-class UtcTime(types.TypeDecorator[datetime]):
-    """A moment in UTC with microseconds, kept as an integer so that both databases sort and compare it alike."""
-
-    impl = BigInteger
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
-        """Microseconds since 1970."""
-        return None if value is None else round(value.timestamp() * 1_000_000)
-
-    def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
-        """A datetime in UTC."""
-        return None if value is None else datetime.fromtimestamp(value / 1_000_000, tz=timezone.utc)
-
-
-class Table(DeclarativeBase):
-    """The parent of all tables."""
-
-    metadata = MetaData(
-        naming_convention={
-            "ix": "ix_%(table_name)s_%(column_0_name)s",
-            "uq": "uq_%(table_name)s_%(column_0_name)s",
-            "fk": "fk_%(table_name)s_%(column_0_name)s",
-            "pk": "pk_%(table_name)s",
-        }
-    )
-    type_annotation_map = {datetime: UtcTime, int: BigInteger, bytes: LargeBinary}  # noqa: RUF012
-
-
-def is_set(flag: Any) -> ColumnElement[Any]:
-    """The condition that a flag is set, in the words of the partial index on it.
-
-    SQLAlchemy would say `flag = 1` to SQLite, which does not take that for the `flag` of the index and reads the table.
-    """
-    return literal_column(f"{flag.class_.__tablename__}.{flag.key}")
-
-
-def _head() -> MappedColumn[str]:
-    """The beginning of `value`, which the database keeps itself: indexes take no long texts. In order of bytes."""
-    kind = String(HEAD_CHARS, collation="C").with_variant(String(HEAD_CHARS), "sqlite")
-    return mapped_column(kind, Computed(f"substr(value, 1, {HEAD_CHARS})", persisted=True), deferred=True)
+__all__ = [
+    "HEAD_CHARS",
+    "Artifact",
+    "Attempt",
+    "Batch",
+    "Capture",
+    "Clock",
+    "Cluster",
+    "Experiment",
+    "Gpu",
+    "HookEvent",
+    "Log",
+    "LogPiece",
+    "Medium",
+    "Moment",
+    "Note",
+    "Param",
+    "Result",
+    "Run",
+    "Segment",
+    "Summary",
+    "Suspension",
+    "Table",
+    "Tag",
+    "Token",
+    "Usage",
+    "UtcTime",
+    "Wait",
+    "Writer",
+    "is_set",
+]
 
 
 class Experiment(Table):
@@ -232,242 +212,6 @@ class Suspension(Table):
     source: Mapped[str] = mapped_column(String(16))
 
 
-class Param(Table):
-    """A parameter of a run; `value` is its text, `number` its value when it is a number."""
-
-    __tablename__ = "params"
-    __table_args__ = (
-        Index("ix_params_number", "key", "number", "run_id"),
-        Index("ix_params_head", "key", "head", "run_id"),
-    )
-    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
-    key: Mapped[str] = mapped_column(String(512), primary_key=True)
-    value: Mapped[str] = mapped_column(Text)
-    number: Mapped[float | None]
-    head: Mapped[str] = _head()
-
-
-class Tag(Table):
-    """A tag of a run."""
-
-    __tablename__ = "tags"
-    __table_args__ = (Index("ix_tags_head", "key", "head", "run_id"),)
-    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
-    key: Mapped[str] = mapped_column(String(512), primary_key=True)
-    value: Mapped[str] = mapped_column(Text)
-    head: Mapped[str] = _head()
-
-
-class Note(Table):
-    """Something that a client could not store, and why."""
-
-    __tablename__ = "notes"
-    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
-    key: Mapped[str] = mapped_column(String(512), primary_key=True)
-    reason: Mapped[str] = mapped_column(Text)
-
-
-class Capture(Table):
-    """What a script was when it started: what lists show of it, and `content`, all of it (see store/captures.py)."""
-
-    __tablename__ = "captures"
-    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
-    writer: Mapped[str] = mapped_column(String(64), primary_key=True)
-    captured_at: Mapped[datetime]
-    attempt: Mapped[int]
-    program: Mapped[str | None] = mapped_column(Text)
-    branch: Mapped[str | None] = mapped_column(Text)
-    commit: Mapped[str | None] = mapped_column(String(64))
-    dirty: Mapped[bool | None]
-    content: Mapped[bytes] = mapped_column(deferred=True)
-
-
-class Summary(Table):
-    """What all points of a metric come to, of all ranks and attempts.
-
-    `last` is that of the newest attempt's lowest rank: `last_restarts`, `last_rank` and `last_time_us` (microseconds
-    since 1970) tell whose it is. It is None for NaN, which SQLite cannot keep. Least, greatest, total and `spread` are
-    of finite values; the latter is the sum of their squared distances from their mean, None where it is not known.
-    """
-
-    __tablename__ = "summaries"
-    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
-    metric: Mapped[str] = mapped_column(String(512), primary_key=True)
-    last: Mapped[float | None]
-    last_step: Mapped[int]
-    last_restarts: Mapped[int] = mapped_column(default=0)
-    last_rank: Mapped[int] = mapped_column(default=0)
-    last_time_us: Mapped[int] = mapped_column(default=0)
-    min: Mapped[float | None]
-    max: Mapped[float | None]
-    total: Mapped[float]
-    spread: Mapped[float | None]
-    finite_count: Mapped[int]
-    count: Mapped[int]
-
-
-class Result(Table):
-    """What lists sort by of a summary, copied from it when points have ceased to come (see store/results.py)."""
-
-    __tablename__ = "results"
-    __table_args__ = (
-        Index("ix_results_last", "metric", "last", "run_id"),
-        Index("ix_results_min", "metric", "min", "run_id"),
-        Index("ix_results_max", "metric", "max", "run_id"),
-    )
-    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
-    metric: Mapped[str] = mapped_column(String(512), primary_key=True)
-    last: Mapped[float | None]
-    min: Mapped[float | None]
-    max: Mapped[float | None]
-
-
-class Segment(Table):
-    """Consecutive points of one writer's series, packed (see store/segments.py). `start`: the place of the first one.
-
-    By the least and greatest step and time (microseconds since 1970) a chart knows whether it shows them. `fine` and
-    `coarse` are thinned; None where they would be as many as the points themselves.
-    """
-
-    __tablename__ = "segments"
-    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
-    metric: Mapped[str] = mapped_column(String(512), primary_key=True)
-    writer: Mapped[str] = mapped_column(String(64), primary_key=True)
-    start: Mapped[int] = mapped_column(primary_key=True)
-    count: Mapped[int]
-    least_step: Mapped[int]
-    greatest_step: Mapped[int]
-    least_time_us: Mapped[int]
-    greatest_time_us: Mapped[int]
-    coarse: Mapped[bytes | None]
-    fine: Mapped[bytes | None]
-    points: Mapped[bytes]  # the last one: SQLite reads through a long column to those after it
-
-
-class Batch(Table):
-    """What one request brought of one writer: `points` points of any metrics, packed (see store/batches.py).
-
-    `due`: with it there are so many that they should be compacted (see store/compaction.py).
-    """
-
-    __tablename__ = "batches"
-    __table_args__ = (
-        Index("ix_batches_due", "run_id", "writer", sqlite_where=text("due"), postgresql_where=text("due")),
-    )
-    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
-    writer: Mapped[str] = mapped_column(String(64), primary_key=True)
-    number: Mapped[int] = mapped_column(primary_key=True)
-    points: Mapped[int]
-    due: Mapped[bool] = mapped_column(default=False)
-    content: Mapped[bytes]
-
-
-class Writer(Table):
-    """A spool file: how far it is stored, and who writes it.
-
-    `restarts`: Slurm's count of requeues before the attempt in which it is written. `first_step`: the step of its first
-    line of points. Both are None until it has points. `kind`: SCRIPT or MACHINE (see store/writers.py).
-    `clock_skew_us` is added to the times in it. `batches` counts all that came of it.
-    """
-
-    __tablename__ = "writers"
-    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
-    name: Mapped[str] = mapped_column(String(64), primary_key=True)
-    offset_bytes: Mapped[int] = mapped_column(default=0)
-    next_step: Mapped[int] = mapped_column(default=0)
-    rejected_lines: Mapped[int] = mapped_column(default=0)
-    node: Mapped[str | None] = mapped_column(Text)
-    rank: Mapped[int] = mapped_column(default=0)
-    kind: Mapped[str] = mapped_column(String(8), default="script")
-    restarts: Mapped[int | None]
-    first_step: Mapped[int | None]
-    clock_skew_us: Mapped[int] = mapped_column(default=0)
-    batches: Mapped[int] = mapped_column(default=0)
-
-
-class Log(Table):
-    """An output stream of a run: where it is written, and how far it is stored.
-
-    `offset_bytes` is the next byte wanted of the file, which `file` identifies; `left_out_bytes` were jumped over, as
-    they came too fast. `pieces` counts all pieces there ever were, `kept_bytes` what the kept ones hold.
-    """
-
-    __tablename__ = "logs"
-    __table_args__ = (Index("ix_logs_followed", "complete", "node"),)
-    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
-    stream: Mapped[str] = mapped_column(String(8), primary_key=True)
-    path: Mapped[str] = mapped_column(Text)
-    node: Mapped[str | None] = mapped_column(Text)
-    uid: Mapped[int | None]
-    file: Mapped[str | None] = mapped_column(String(40))
-    offset_bytes: Mapped[int] = mapped_column(default=0)
-    left_out_bytes: Mapped[int] = mapped_column(default=0)
-    kept_bytes: Mapped[int] = mapped_column(default=0)
-    pieces: Mapped[int] = mapped_column(default=0)
-    complete: Mapped[bool] = mapped_column(default=False)
-    problem: Mapped[str | None] = mapped_column(Text)
-
-
-class Artifact(Table):
-    """A file or a folder that a run made. `id` is the client's; `file_count` and `files` are of a folder only.
-
-    `copied_to`: the store that keeps a copy by the digest. `problem`: why there is no digest.
-    """
-
-    __tablename__ = "artifacts"
-    __table_args__ = (Index("ix_artifacts_logged", "run_id", "logged_at"),)
-    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
-    id: Mapped[str] = mapped_column(String(64), primary_key=True)
-    name: Mapped[str] = mapped_column(Text)
-    path: Mapped[str] = mapped_column(Text)
-    size_bytes: Mapped[int]
-    modified_at: Mapped[datetime | None]
-    logged_at: Mapped[datetime]
-    step: Mapped[int | None]
-    sha256: Mapped[str | None] = mapped_column(String(64))
-    copied_to: Mapped[str | None] = mapped_column(Text)
-    problem: Mapped[str | None] = mapped_column(Text)
-    file_count: Mapped[int | None]
-    files: Mapped[list[dict[str, Any]]] = mapped_column(types.JSON, default=list, deferred=True)
-
-
-class Medium(Table):
-    """An image as it came, or a histogram or table as JSON: a line at `offset_bytes` of a writer's file."""
-
-    __tablename__ = "media"
-    __table_args__ = (Index("ix_media_shown", "run_id", "kind", "name", "step"),)
-    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
-    writer: Mapped[str] = mapped_column(String(64), primary_key=True)
-    offset_bytes: Mapped[int] = mapped_column(primary_key=True)
-    kind: Mapped[str] = mapped_column(String(16))
-    name: Mapped[str] = mapped_column(String(512))
-    step: Mapped[int]
-    logged_at: Mapped[datetime]
-    size_bytes: Mapped[int]
-    content_type: Mapped[str] = mapped_column(String(32))
-    content: Mapped[bytes] = mapped_column(deferred=True)
-
-    @property
-    def id(self) -> str:
-        """How it is called within its run."""
-        return f"{self.writer}.{self.offset_bytes}"
-
-
-class LogPiece(Table):
-    """A piece of an output stream, numbered from 0, without what was drawn over in it.
-
-    `left_out_bytes` came before it and were jumped over; `anew`: the file was written anew before it.
-    """
-
-    __tablename__ = "log_pieces"
-    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
-    stream: Mapped[str] = mapped_column(String(8), primary_key=True)
-    number: Mapped[int] = mapped_column(primary_key=True)
-    content: Mapped[bytes]
-    left_out_bytes: Mapped[int] = mapped_column(default=0)
-    anew: Mapped[bool] = mapped_column(default=False)
-
-
 class HookEvent(Table):
     """A hook's event that was applied, so that a repetition changes nothing."""
 
@@ -478,58 +222,6 @@ class HookEvent(Table):
     node: Mapped[str] = mapped_column(Text, primary_key=True)
     name: Mapped[str] = mapped_column(Text, primary_key=True)
     happened_at: Mapped[datetime] = mapped_column(primary_key=True)
-
-
-class Cluster(Table):
-    """A Slurm cluster as its watcher saw it at `as_of`; it wants to look again at `next_look_at`.
-
-    `accounted_until`: accounting was read up to this moment of the controller's clock. `watcher` alone may ask Slurm
-    until `watched_until`. `lacks` are keys of tracker.slurm.missing, `questions` the counts of tracker.slurm.counted.
-    """
-
-    __tablename__ = "clusters"
-    name: Mapped[str] = mapped_column(Text, primary_key=True)
-    as_of: Mapped[datetime | None]
-    next_look_at: Mapped[datetime | None]
-    accounted_until: Mapped[datetime | None]
-    problem: Mapped[str | None] = mapped_column(Text)
-    nodes: Mapped[list[dict[str, Any]]] = mapped_column(types.JSON, default=list)
-    watcher: Mapped[str | None] = mapped_column(Text)
-    watched_until: Mapped[datetime | None]
-    source: Mapped[str | None] = mapped_column(Text)
-    slurm_version: Mapped[str | None] = mapped_column(Text)
-    lacks: Mapped[list[str]] = mapped_column(types.JSON, default=list, server_default="[]")
-    questions: Mapped[dict[str, dict[str, float]]] = mapped_column(types.JSON, default=dict, server_default="{}")
-
-
-class Wait(Table):
-    """What Slurm says of a job that waits, or said last before it started (see store/waits.py).
-
-    `job_id` is an array's for its tasks; `task_id` is NO_TASK for other jobs. `ranked`: it may
-    start if its turn comes, and all that may are known. `estimate_at`: when it will start, as the backfill scheduler
-    thinks; `first_estimate_at` is the first such word. `limit_words`: the limit that holds it back, with its value.
-    """
-
-    __tablename__ = "waits"
-    __table_args__ = (Index("ix_waits_started", "cluster", "started_at"),)
-    cluster: Mapped[str] = mapped_column(Text, primary_key=True)
-    job_id: Mapped[int] = mapped_column(primary_key=True)
-    task_id: Mapped[int] = mapped_column(primary_key=True)
-    partition: Mapped[str] = mapped_column(Text)
-    user: Mapped[str | None] = mapped_column(Text)
-    priority: Mapped[int]
-    ranked: Mapped[bool]
-    eligible_at: Mapped[datetime | None]
-    estimate_at: Mapped[datetime | None]
-    first_estimate_at: Mapped[datetime | None]
-    started_at: Mapped[datetime | None]
-    planned_nodes: Mapped[str | None] = mapped_column(Text)
-    dependency: Mapped[str | None] = mapped_column(Text)
-    reservation: Mapped[str | None] = mapped_column(Text)
-    features: Mapped[str | None] = mapped_column(Text)
-    licenses: Mapped[str | None] = mapped_column(Text)
-    array_throttle: Mapped[int | None]
-    limit_words: Mapped[str | None] = mapped_column(Text)
 
 
 class Usage(Table):
@@ -548,16 +240,6 @@ class Usage(Table):
     due: Mapped[bool] = mapped_column(default=False)
     cpu_s: Mapped[float | None]
     used_memory_bytes: Mapped[int | None]
-
-
-class Clock(Table):
-    """How much a node's clock is behind the server's (`skew_us`, negative: ahead), as its agent's requests show."""
-
-    __tablename__ = "clocks"
-    cluster: Mapped[str] = mapped_column(String(64), primary_key=True)
-    node: Mapped[str] = mapped_column(String(255), primary_key=True)
-    skew_us: Mapped[int]
-    measured_at: Mapped[datetime]
 
 
 class Token(Table):
