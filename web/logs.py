@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import random
 import re
-import secrets
 import time
 from datetime import datetime, timezone
 from typing import Any, cast
@@ -39,8 +39,12 @@ def request_id() -> str:
     """By what this request is known: what the client or a proxy calls it, if that is sane."""
     if "request_id" not in g:
         said = request.headers.get("X-Request-ID", "")
-        g.request_id = said if _SANE_ID.match(said) else secrets.token_hex(8)
+        g.request_id = said if _SANE_ID.match(said) else _new_id()
     return cast(str, g.request_id)
+
+
+def _new_id() -> str:
+    return f"{random.getrandbits(64):016x}"  # to ask the kernel, as for secrets, costs as much as the line in the log
 
 
 def install(app: Flask) -> None:
