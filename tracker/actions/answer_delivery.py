@@ -9,19 +9,23 @@ from typing import Any
 from tracker.actions.read_delivery import Delivery
 from tracker.events import JobFolder
 from tracker.store import attempts, logs, runs, told
-from tracker.store.database import Session
+from tracker.store.database import Connection, Session
 from tracker.store.logs import Followed
 from tracker.store.told import Told
 
 
-def follow(session: Session, deliveries: Sequence[Delivery], keep_bytes: int) -> list[list[dict[str, Any]]]:
+def follow(
+    session: Session | Connection, deliveries: Sequence[Delivery], keep_bytes: int
+) -> list[list[dict[str, Any]]]:
     """The output files that each agent should read, and of how much of them the end is kept."""
     nodes = {(one.cluster, one.node) for one in deliveries if one.cluster and not one.shared}
     wanted = logs.followed(session, nodes)
     return [[_wish(delivery, one, keep_bytes) for one in _wanted(session, delivery, wanted)] for delivery in deliveries]
 
 
-def _wanted(session: Session, delivery: Delivery, of_nodes: dict[tuple[str, str], list[Followed]]) -> list[Followed]:
+def _wanted(
+    session: Session | Connection, delivery: Delivery, of_nodes: dict[tuple[str, str], list[Followed]]
+) -> list[Followed]:
     if not delivery.cluster:
         return []
     if delivery.shared:
@@ -41,7 +45,7 @@ def _wish(delivery: Delivery, one: Followed, keep_bytes: int) -> dict[str, Any]:
     return wish | ({"file": one.file} if one.file else {})
 
 
-def tell(session: Session, deliveries: Sequence[Delivery]) -> list[list[dict[str, Any]]]:
+def tell(session: Session | Connection, deliveries: Sequence[Delivery]) -> list[list[dict[str, Any]]]:
     """What running jobs among each agent's folders should know."""
     asked = [_jobs(delivery.folders("present")) for delivery in deliveries]
     known = {(one.cluster, one.job_id): one for one in told.of_jobs(session, set().union(*asked))}

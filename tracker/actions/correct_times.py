@@ -24,11 +24,15 @@ def settle(writer: HeldWriter, skew: timedelta) -> bool:
 
     So order and spacing of its points stay.
     """
-    wanted_us = skew // timedelta(microseconds=1)
-    if abs(writer.clock_skew_us - wanted_us) <= STEADY_WITHIN_US:
+    if is_settled(writer, skew):
         return False
-    writer.clock_skew_us = wanted_us
+    writer.clock_skew_us = skew // timedelta(microseconds=1)
     return True
+
+
+def is_settled(writer: HeldWriter, skew: timedelta) -> bool:
+    """Whether its times are corrected so already."""
+    return abs(writer.clock_skew_us - skew // timedelta(microseconds=1)) <= STEADY_WITHIN_US
 
 
 def correct(said: Lines, skew_us: int, now_s: float) -> None:

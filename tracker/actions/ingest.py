@@ -16,14 +16,13 @@ from typing import Any
 from tracker.actions.answer_delivery import follow, gpus, release, tell
 from tracker.actions.end_beside import end_beside
 from tracker.actions.read_delivery import Delivery, read_delivery
-from tracker.actions.read_values import MAX_TIME_S
+from tracker.actions.store_known import KnownDoor, Memory
 from tracker.actions.store_lines import Sent, store_lines
 from tracker.actions.take_parts import Intake, take_part
 from tracker.actions.together import Together, Undone
 from tracker.errors import BadInput, DatabaseUnavailable, Forbidden, TrackerError
 from tracker.store import clocks, known_runs
-from tracker.store.clocks import Measured
-from tracker.store.database import Database, Session, is_outage
+from tracker.store.database import Database, is_outage
 from tracker.store.identity import Identity
 from tracker.store.known_runs import KnownRun
 
@@ -42,6 +41,8 @@ class Door:
     def __init__(self, db: Database, log_tail_bytes: int) -> None:
         self._db = db
         self._log_tail_bytes = log_tail_bytes
+        self._memory = Memory()
+        self._of_known = KnownDoor(db, self._memory, log_tail_bytes) if db.is_postgresql else None
         self.together: Together[Delivery, Answer] = Together(self._in_company)
 
     def take(self, identity: Identity, body: bytes, now: datetime) -> Answer:
@@ -65,7 +66,12 @@ class Door:
 
     def _in_company(self, deliveries: Sequence[Delivery]) -> list[Answer]:
         try:
-            return self._store(deliveries, _together)
+            found = self._of_known.take(deliveries) if self._of_known else {}
+            others = [place for place in range(len(deliveries)) if place not in found]
+            if others:
+                stored = self._store([deliveries[place] for place in others], _together)
+                found.update(zip(others, stored, strict=True))
+            return [found[place] for place in range(len(deliveries))]
         except DatabaseUnavailable:
             raise
         except Exception:  # it is told to all of them
@@ -85,9 +91,9 @@ class Door:
             jobs = set[tuple[str, int]]().union(*(one.jobs for one in deliveries))
             ids = set[str]().union(*(one.ids for one in deliveries))
             known = known_runs.reserve(session, jobs, ids)
-            skews = clocks.behind(session, [_measured(one) for one in deliveries])
+            skews = clocks.behind(session, [one.measured for one in deliveries])
             intakes = [
-                Intake(session, one, skew or timedelta(0), self._log_tail_bytes)
+                Intake(session, one, skew or timedelta(0), self._log_tail_bytes, self._memory.note)
                 for one, skew in zip(deliveries, skews, strict=True)
             ]
             parts = take(intakes, known)
@@ -102,15 +108,6 @@ class Door:
             ]
 
 
-def _measured(delivery: Delivery) -> Measured | None:
-    """What the request shows of its node's clock. An agent of a shared file system brings what many clocks said."""
-    said = delivery.agent.get("time")
-    if delivery.shared or not isinstance(said, (int, float)) or isinstance(said, bool) or not 0 <= said <= MAX_TIME_S:
-        return None
-    late = timedelta(seconds=delivery.now.timestamp() - said)
-    return Measured(delivery.cluster or "", delivery.node, late, delivery.now)
-
-
 def _together(intakes: Sequence[Intake], known: Sequence[KnownRun]) -> list[list[Answer]]:
     """Take what brings only lines as one, then the others in their order.
 
@@ -119,7 +116,7 @@ def _together(intakes: Sequence[Intake], known: Sequence[KnownRun]) -> list[list
     found: dict[int, list[Answer]] = {}
     plain = [place for place, intake in enumerate(intakes) if intake.delivery.is_plain]
     lines = [one for place in plain for one in _lines_by_place(intakes[place]).values()]
-    answers = iter(_lines(intakes[0].session, lines, known))
+    answers = iter(_lines(intakes[0], lines, known))
     for place in plain:
         found[place] = [next(answers) for _ in intakes[place].delivery.parts]
     for place, intake in enumerate(intakes):
@@ -136,7 +133,7 @@ def _in_order(intake: Intake) -> list[Answer]:
     lines = _lines_by_place(intake)
     for is_lines, group in groupby(enumerate(intake.delivery.parts), lambda one: one[0] in lines):
         if is_lines:
-            answers += _lines(intake.session, [lines[place] for place, _ in group])
+            answers += _lines(intake, [lines[place] for place, _ in group])
         else:
             answers += [_part(intake, place) for place, _ in group]
     return answers
@@ -148,7 +145,7 @@ def _part(intake: Intake, place: int) -> Answer:
     try:
         with intake.session.begin_nested():
             if place in lines:
-                return _lines(intake.session, [lines[place]])[0]
+                return _lines(intake, [lines[place]])[0]
             return take_part(intake, *intake.delivery.parts[place])
     except TrackerError as problem:
         return _refusal(problem)
@@ -177,9 +174,9 @@ def _lines_by_place(intake: Intake) -> dict[int, Sent | BadInput]:
     return {place: replace(one, skew=skew) if isinstance(one, Sent) else one for place, one in lines.items()}
 
 
-def _lines(session: Session, sent: Sequence[Sent | BadInput], known: Sequence[KnownRun] | None = None) -> list[Answer]:
+def _lines(intake: Intake, sent: Sequence[Sent | BadInput], known: Sequence[KnownRun] | None = None) -> list[Answer]:
     usable = [one for one in sent if isinstance(one, Sent)]
-    held = iter(store_lines(session, usable, known))
+    held = iter(store_lines(intake.session, usable, intake.learn, known))
     answers = [next(held) if isinstance(one, Sent) else one for one in sent]
     return [{"offset": one} if isinstance(one, int) else _refusal(one) for one in answers]
 

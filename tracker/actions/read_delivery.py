@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from tracker.actions.apply_hook import job_of
 from tracker.actions.read_lines import read_lines
-from tracker.actions.read_values import text
+from tracker.actions.read_values import MAX_TIME_S, text
 from tracker.actions.store_lines import Sent
 from tracker.errors import BadInput, BadManifest
 from tracker.events import MAX_LINE_BYTES, WRITER_NAME, JobFolder, decode_request, parse_hook_event, run_of_writer
+from tracker.store.clocks import Measured
 
 Part = dict[str, Any]
 _MOST_FOLDERS = 1000
@@ -41,6 +42,14 @@ class Delivery:
     def is_plain(self) -> bool:
         """Whether all parts are lines."""
         return len(self.lines) == len(self.parts)
+
+    @property
+    def measured(self) -> Measured | None:
+        """What it shows of its node's clock. An agent of a shared file system brings what many clocks said."""
+        said = self.agent.get("time")
+        if self.shared or isinstance(said, bool) or not isinstance(said, (int, float)) or not 0 <= said <= MAX_TIME_S:
+            return None
+        return Measured(self.cluster or "", self.node, timedelta(seconds=self.now.timestamp() - said), self.now)
 
     def folders(self, key: str) -> set[JobFolder]:
         """The job folders that the manifest names under that key."""

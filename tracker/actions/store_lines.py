@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TypeGuard
@@ -12,7 +12,7 @@ from typing import TypeGuard
 from tracker.actions.apply_lines import apply_lines, is_more_than_points
 from tracker.actions.correct_times import correct, note, settle
 from tracker.actions.read_lines import Lines
-from tracker.actions.read_points import MAX_STEP
+from tracker.actions.read_points import MAX_STEP, PointLines
 from tracker.actions.store_things import store_things
 from tracker.errors import BadInput
 from tracker.events import JobFolder, run_of_writer
@@ -59,12 +59,17 @@ class _Intake:
     notes: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
+Learn = Callable[[JobFolder, KnownRun, HeldWriter], None]
+"""Takes of whose job folder lines were, and how they left their run and writer."""
+
+
 def store_lines(
-    session: Session, sent: Sequence[Sent], known: Sequence[KnownRun] | None = None
+    session: Session, sent: Sequence[Sent], learn: Learn, known: Sequence[KnownRun] | None = None
 ) -> list[int | BadInput]:
     """Store lines of any number of writers; answer for each the offset that is held afterwards, or why it cannot be.
 
-    The caller has reserved their runs, and gives what it got for that if nothing was changed since.
+    The caller has reserved their runs, and gives what it got for that if nothing was changed since. `learn` is told of
+    the writers whose runs no other one has a job with.
 
     Lines that do not begin where the stored ones end are not taken: the sender goes on from the answer.
     """
@@ -81,6 +86,9 @@ def store_lines(
         _store(store, run, one) if isinstance(run, KnownRun) else run for run, one in zip(owners, sent, strict=True)
     ]
     _write(store, sent)
+    for run, one in zip(owners, sent, strict=True):
+        if isinstance(run, KnownRun) and store.runs.is_only(run):
+            learn(one.folder, run, store.writers[run.id, one.writer])
     return answers
 
 
@@ -222,5 +230,10 @@ def _place(store: _Intake, run: KnownRun, writer: HeldWriter, said: Lines, now: 
     if points.lines:
         first_step = start if points.first_step is None else points.first_step
         writer.first_step = first_step if is_new else writer.first_step
-        writer.next_step = min(start + points.counted, MAX_STEP) if points.next_step is None else points.next_step
+        writer.next_step = next_step(start, points)
     return start
+
+
+def next_step(start: int, points: PointLines) -> int:
+    """The step at which a file goes on that stood at step `start` before these lines."""
+    return min(start + points.counted, MAX_STEP) if points.next_step is None else points.next_step

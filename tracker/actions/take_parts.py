@@ -12,6 +12,7 @@ from tracker.actions.apply_hook import apply_hook
 from tracker.actions.correct_times import corrected
 from tracker.actions.read_delivery import Delivery, Part, folder_of, size
 from tracker.actions.read_values import MAX_TIME_S, text, utc
+from tracker.actions.store_lines import Learn
 from tracker.errors import BadInput
 from tracker.events import JobFolder, parse_hook_event
 from tracker.states import LIVE_STATES, LOST
@@ -22,12 +23,13 @@ from tracker.store.tables import Run
 
 @dataclass(frozen=True)
 class Intake:
-    """A delivery that is being stored. `skew`: how far the node's clock is behind ours."""
+    """A delivery that is being stored. `skew`: how far the node's clock is behind ours; `learn`: see store_lines."""
 
     session: Session
     delivery: Delivery
     skew: timedelta
     log_tail_bytes: int
+    learn: Learn
 
 
 def take_part(intake: Intake, part: Part, blob: bytes) -> dict[str, Any]:

@@ -38,11 +38,13 @@ from tracker.store.tables import Batch
 from tracker.store.upsert import as_array
 
 _COLUMNS = "run_id, writer, number, points, due, content"
+_KINDS = {"run_id": "text", "writer": "text", "number": "int8", "points": "int8", "due": "bool", "content": "text"}
 _ON_SQLITE = f"INSERT INTO batches ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)"
-_ON_POSTGRESQL = f"""
+INSERT = f"""
 INSERT INTO batches ({_COLUMNS}) SELECT run_id, writer, number, points, due, decode(content, 'hex')
-FROM unnest(%s::text[], %s::text[], %s::int8[], %s::int8[], %s::bool[], %s::text[]) AS one({_COLUMNS})
-"""  # SQLAlchemy would make a parameter of each value
+FROM unnest({", ".join(f"%(batch_{name})s::{kind}[]" for name, kind in _KINDS.items())}) AS one({_COLUMNS})
+"""
+"""Keeps what `columns_of` tells, on PostgreSQL. SQLAlchemy would make a parameter of each value."""
 
 MANY = 64
 """So many batches of a writer wait at most, but for a moment, and one that has MANY_POINTS waits for no others."""
@@ -89,17 +91,32 @@ class Brought(NamedTuple):
 
 def add(session: Session, brought: Sequence[Brought]) -> None:
     """Keep what a request brings, of any number of writers by one statement."""
-    rows = [_row(one, count) for one in brought if (count := sum(block.values.size for block in one.blocks))]
-    connection = session.connection()
+    rows, connection = _rows(brought), session.connection()
     if rows and connection.dialect.name == "postgresql":
-        *columns, contents = zip(*rows, strict=True)
-        told = (*map(as_array, columns), as_array([one.hex() for one in contents]))
-        connection.exec_driver_sql(_ON_POSTGRESQL, told)
+        connection.exec_driver_sql(INSERT, _columns(rows))
     elif rows:
         connection.exec_driver_sql(_ON_SQLITE, rows)
 
 
-def _row(brought: Brought, count: int) -> tuple[str, str, int, int, bool, bytes]:
+def columns_of(brought: Sequence[Brought]) -> dict[str, str]:
+    """The parameters of INSERT that keep what a request brings."""
+    return _columns(_rows(brought))
+
+
+_Row = tuple[str, str, int, int, bool, bytes]
+
+
+def _columns(rows: Sequence[_Row]) -> dict[str, str]:
+    *columns, contents = zip(*rows, strict=True) if rows else [()] * len(_KINDS)
+    told = (*map(as_array, columns), as_array([one.hex() for one in contents]))
+    return {f"batch_{name}": column for name, column in zip(_KINDS, told, strict=True)}
+
+
+def _rows(brought: Sequence[Brought]) -> list[_Row]:
+    return [_row(one, count) for one in brought if (count := sum(block.values.size for block in one.blocks))]
+
+
+def _row(brought: Brought, count: int) -> _Row:
     due = (brought.number + 1 + turn_of(brought.run_id, brought.writer)) % MANY == 0 or count >= MANY_POINTS
     return brought.run_id, brought.writer, brought.number, count, due, pack(brought.blocks)
 

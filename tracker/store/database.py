@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import copy
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from tracker.errors import BadInput, DatabaseUnavailable
 from tracker.store import levels
-from tracker.store.engine import BUSY_TIMEOUT_S, explained, is_outage, make_engine
+from tracker.store.engine import BUSY_TIMEOUT_S, explained, is_outage, make_by_key_engine, make_engine
 from tracker.store.notices import Listener, Teller
 from tracker.store.replica import Replica
 
-__all__ = ["Database", "Session", "is_outage"]
+Answer = TypeVar("Answer")
+
+__all__ = ["Connection", "Database", "Session", "is_outage"]
 
 
 class Database:
@@ -29,9 +31,10 @@ class Database:
 
     def __init__(self, url: str, replica_url: str = "", max_lag_s: float = 10.0) -> None:
         self.url = url
-        self.engine = make_engine(url)
+        self.engine = make_engine(url, asks_always=bool(replica_url))
         self._one_writer = threading.Lock()
         self._teller = Teller(self.engine) if self.is_postgresql else None
+        self.by_key_engine = make_by_key_engine(url) if self.is_postgresql else None
         self._writing = self.engine.execution_options(tracker_write=True)
         # PostgreSQL would show each statement of a reader another moment.
         at_one_moment: dict[str, Any] = {"isolation_level": "REPEATABLE READ"} if self.is_postgresql else {}
@@ -41,7 +44,7 @@ class Database:
         if replica_url:
             if not self.is_postgresql:
                 raise BadInput("Only PostgreSQL has replicas: `database_replica` goes with a `database` of PostgreSQL.")
-            self.replica = Replica(make_engine(replica_url), self.engine, max_lag_s)
+            self.replica = Replica(make_engine(replica_url, asks_always=True), self.engine, max_lag_s)
             self._twin = copy(self)
             self._twin._from_replica = self.replica.engine.execution_options(**at_one_moment)
 
@@ -94,6 +97,30 @@ class Database:
         if self._teller:
             self._teller.tell()
 
+    @contextmanager
+    def by_key(self) -> Iterator[Connection]:
+        """A connection for the few statements that look up by keys what every delivery needs; of PostgreSQL only.
+
+        Each is stored by itself, and planned once if it has the options `planned.ONCE`. One that fails may or may not
+        have been stored.
+        """
+        assert self.by_key_engine is not None
+        with explained(), self.by_key_engine.connect() as connection:
+            yield connection
+        if self._teller:
+            self._teller.tell()
+
+    def answer(self, question: Callable[[Session | Connection], Answer]) -> Answer:
+        """What a question comes to that is one statement, which looks something up by its key."""
+        if self.by_key_engine is not None and self.replica is None:
+            try:
+                with explained(), self.by_key_engine.connect() as connection:
+                    return question(connection)
+            except DatabaseUnavailable:
+                pass  # nobody asked whether the connection still works
+        with self.read() as session:
+            return question(session)
+
     def listen(self) -> Listener | None:
         """A connection that hears of what is written; None on SQLite. Raises DatabaseUnavailable."""
         return Listener(self.engine) if self.is_postgresql else None
@@ -125,3 +152,5 @@ class Database:
         if self.replica is not None:
             self.replica.close()
         self.engine.dispose()
+        if self.by_key_engine is not None:
+            self.by_key_engine.dispose()

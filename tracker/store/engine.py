@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,14 +11,24 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, InterfaceError, InternalError, OperationalError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DatabaseError,
+    DBAPIError,
+    DisconnectionError,
+    InterfaceError,
+    InternalError,
+    OperationalError,
+)
 from sqlalchemy.pool import NullPool
 
 from tracker.errors import BadInput, DatabaseUnavailable
+from tracker.store import planned
 
 BUSY_TIMEOUT_S = 30
 _KEPT_CONNECTIONS = 10
 """As many as the threads of a web process use at once: to make one anew costs PostgreSQL as much as some requests."""
+_WORKS_FOR_S = 1.0
 _PATIENCE_WITH_POSTGRESQL = {  # with a machine that is gone; without these a request would wait for it for hours
     "connect_timeout": 10,
     "keepalives_idle": 30,
@@ -27,13 +38,48 @@ _PATIENCE_WITH_POSTGRESQL = {  # with a machine that is gone; without these a re
 }
 
 
-def make_engine(url: str) -> Engine:
-    """Connections for requests. Raises BadInput when the URL is none, DatabaseUnavailable when there can be no file."""
+def make_engine(url: str, *, asks_always: bool = False) -> Engine:
+    """Connections for requests. Raises BadInput when the URL is none, DatabaseUnavailable when there can be no file.
+
+    One of PostgreSQL that was not used for a while is asked whether it still works; with `asks_always` each is.
+    """
     parsed, kind = _understood(url)
     if kind == "postgresql":
-        how = {"pool_pre_ping": True, "pool_size": _KEPT_CONNECTIONS, "connect_args": _PATIENCE_WITH_POSTGRESQL}
-        return _postgresql(create_engine(parsed, **how))
+        engine = create_engine(
+            parsed, pool_pre_ping=asks_always, pool_size=_KEPT_CONNECTIONS, connect_args=_PATIENCE_WITH_POSTGRESQL
+        )
+        return _postgresql(engine if asks_always else _asked_after_a_while(engine))
     return _sqlite(create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_S}), BUSY_TIMEOUT_S, foreign_keys=True)
+
+
+def _asked_after_a_while(engine: Engine) -> Engine:
+    """To ask each time would be one more way to the database and back for each transaction."""
+
+    def note(_connection: Any, record: Any) -> None:
+        record.info["tracker_used_s"] = time.monotonic()
+
+    def ask(connection: Any, record: Any, _proxy: Any) -> None:
+        if time.monotonic() - record.info["tracker_used_s"] > _WORKS_FOR_S:
+            try:
+                engine.dialect.do_ping(connection)
+            except engine.dialect.loaded_dbapi.Error as problem:
+                raise DisconnectionError(str(problem)) from problem  # the pool makes another one
+
+    event.listen(engine, "connect", note)
+    event.listen(engine, "checkin", note)
+    event.listen(engine, "checkout", ask)
+    return engine
+
+
+def make_by_key_engine(url: str) -> Engine:
+    """Connections of PostgreSQL on which each statement is stored by itself (see store/planned.py).
+
+    They are not asked whether they still work: who uses them has another way to go.
+    """
+    parsed, _ = _understood(url)
+    engine = create_engine(parsed, isolation_level="AUTOCOMMIT", pool_size=3, connect_args=_PATIENCE_WITH_POSTGRESQL)
+    planned.install(engine)
+    return engine
 
 
 def make_upkeep_engine(url: str, patience_s: int) -> Engine:

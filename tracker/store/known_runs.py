@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import and_, bindparam, case, func, insert, or_, select, text, update
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 
 from tracker.store.among import among
@@ -125,6 +126,10 @@ class Index:
         self.of_ids[run.id] = run
         self._of_jobs.setdefault((run.cluster, run.job_id), []).append(run)
 
+    def is_only(self, run: KnownRun) -> bool:
+        """Whether no other one has, or had, its job id."""
+        return run.cluster is None or len(self._of_jobs[run.cluster, run.job_id]) == 1
+
     def of_job(self, cluster: str, job_id: int, at: datetime) -> KnownRun | None:
         """The one that held this job id at that moment, as `runs.of_job` finds it."""
         for run in self._of_jobs.get((cluster, job_id), ()):
@@ -149,12 +154,23 @@ TOUCH = (
     )
 )
 """Says of runs that lines of theirs came; `touched` are its parameters."""
+TOUCH_SQL = str(TOUCH.compile(dialect=postgresql.psycopg2.dialect()))  # type: ignore[no-untyped-call]
+"""The same for PostgreSQL's driver."""
 
 
 def touched(ids: Collection[str], now: datetime) -> dict[str, Any]:
     """The parameters of TOUCH, as drivers take them."""
     stamped = now - STAMPED_EVERY
-    return {"ids": list(ids), "now": round(now.timestamp() * 1e6), "stamped": round(stamped.timestamp() * 1e6)}
+    return {"ids": list(ids), "now": _us(now), "stamped": _us(stamped)}
+
+
+def submitted_us(run: KnownRun) -> int | None:
+    """When its job was submitted, in microseconds since 1970, as PostgreSQL keeps it."""
+    return None if run.submitted_at is None else _us(run.submitted_at)
+
+
+def _us(at: datetime) -> int:
+    return round(at.timestamp() * 1_000_000)
 
 
 def touch(session: Session, ids: Collection[str], now: datetime) -> None:

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import and_, bindparam, delete, exists, func, or_, select
+from sqlalchemy import Connection, and_, bindparam, delete, exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from tracker.errors import NotFound
 from tracker.states import LIVE_STATES
 from tracker.store.among import among
+from tracker.store.planned import ONCE
 from tracker.store.tables import HookEvent, Log, LogPiece, Run
 from tracker.terminal import condensed
 
@@ -89,7 +90,7 @@ _PLACED = (
     .where(among(Run.__table__.c.cluster, "clusters"), among(Log.__table__.c.node, "nodes"))
     .subquery()
 )
-_OF_NODES = select(_PLACED).where(_PLACED.c.place <= MOST_FOLLOWED).order_by(_PLACED.c.place)
+_OF_NODES = select(_PLACED).where(_PLACED.c.place <= MOST_FOLLOWED).order_by(_PLACED.c.place).execution_options(**ONCE)
 _OF_OTHERS = (
     _FOLLOWED.where(Run.cluster == bindparam("cluster"), ~exists().where(HookEvent.run_id == Run.id))
     .order_by(_NEWEST_FIRST)
@@ -97,7 +98,9 @@ _OF_OTHERS = (
 )
 
 
-def followed(session: Session, nodes: Collection[tuple[str, str]]) -> dict[tuple[str, str], list[Followed]]:
+def followed(
+    session: Session | Connection, nodes: Collection[tuple[str, str]]
+) -> dict[tuple[str, str], list[Followed]]:
     """By cluster and node the streams that its agent should follow: of running jobs, of ended ones until their end."""
     if not nodes:
         return {}
@@ -108,7 +111,7 @@ def followed(session: Session, nodes: Collection[tuple[str, str]]) -> dict[tuple
     return {node: _newest(some) for node, some in rows.items()}
 
 
-def followed_by_nobody(session: Session, cluster: str) -> list[Followed]:
+def followed_by_nobody(session: Session | Connection, cluster: str) -> list[Followed]:
     """What an agent on a shared file system follows: runs of nodes that have no agent, as no hook tells of them."""
     return _newest(session.execute(_OF_OTHERS, {"cluster": cluster}))
 

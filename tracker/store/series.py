@@ -38,27 +38,41 @@ def _block(metric: str, points: Points) -> Block:
     return Block((metric,), lines, points.steps, points.times_us, points.values[np.newaxis], rests)
 
 
-def put(session: Session, told: Sequence[tuple[Brought, int, int]]) -> dict[str, list[str]]:
+Told = tuple[Brought, int, int]
+"""What a request brings of a writer, and how often its run had been requeued then, and the writer's rank."""
+
+
+def put(session: Session, told: Sequence[Told]) -> dict[str, list[str]]:
     """Keep what a request brings and bring the summaries up to date: the same statements for any number of writers.
 
-    Each comes with restarts and rank of its writer. The caller holds the runs locked, and forgets their results.
+    The caller holds the runs locked, and forgets their results.
     The answer names, by run, metrics that were too many (`summaries.MOST_METRICS` a run) and are not kept.
     """
-    refused = summaries.refused(
-        session, [(brought.run_id, block.metrics) for brought, _, _ in told for block in brought.blocks]
-    )
+    refused = summaries.refused(session, metrics_of(told))
+    if refused:
+        told = [(_allowed(one[0], refused.get(one[0].run_id, ())), *one[1:]) for one in told]
+    batches.add(session, [brought for brought, _, _ in told])
+    summaries.add(session, figures_of(told))
+    return refused
+
+
+def metrics_of(told: Sequence[Told]) -> list[tuple[str, tuple[str, ...]]]:
+    """Of each block its run and its metrics."""
+    return [(brought.run_id, block.metrics) for brought, _, _ in told for block in brought.blocks]
+
+
+def figures_of(told: Sequence[Told]) -> summaries.Rows:
+    """What it comes to, by run and metric."""
     rows: summaries.Rows = {}
-    kept = []
     for brought, restarts, rank in told:
-        without = refused.get(brought.run_id)
-        blocks = [_without(block, {*without}) for block in brought.blocks] if without else brought.blocks
-        for metric, figures in summaries.of(blocks, restarts=restarts, rank=rank).items():
+        for metric, figures in summaries.of(brought.blocks, restarts=restarts, rank=rank).items():
             key = (brought.run_id, metric)
             rows[key] = rows[key] + figures if key in rows else figures
-        kept.append(brought._replace(blocks=blocks))
-    batches.add(session, kept)
-    summaries.add(session, rows)
-    return refused
+    return rows
+
+
+def _allowed(brought: Brought, refused: Sequence[str]) -> Brought:
+    return brought._replace(blocks=[_without(block, {*refused}) for block in brought.blocks]) if refused else brought
 
 
 def _without(block: Block, metrics: Set[str]) -> Block:

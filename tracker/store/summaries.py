@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from sqlalchemy import event, func, select
@@ -162,6 +163,11 @@ A run that was purged and comes again may have twice as many metrics for it, whi
 """
 
 
+def are_known(brought: Iterable[tuple[str, tuple[str, ...]]]) -> bool:
+    """Whether a transaction of this process has stored all of them before, so that none can be too many."""
+    return all(hash(one) in _stored for one in brought)
+
+
 def _note_when_stored(session: Session, hashes: set[int]) -> None:
     def note(_session: Session) -> None:
         if len(_stored) + len(hashes) > _MOST_NOTED:
@@ -189,14 +195,24 @@ def add(session: Session, rows: Rows) -> None:
     """
     if not rows:
         return
-    told = [(run, metric, *figures[:-1]) for (run, metric), figures in rows.items()]
     connection = session.connection()
     if connection.dialect.name == "postgresql":
-        # Text of arrays costs a small part of so many parameters.
-        columns = tuple(as_array(column) for column in zip(*told, strict=True))
-        connection.exec_driver_sql(_ON_POSTGRESQL, columns)
+        connection.exec_driver_sql(ADD.format(where=""), columns_of(rows))
     else:
-        connection.exec_driver_sql(_ON_SQLITE, told)
+        connection.exec_driver_sql(_ON_SQLITE, _told(rows))
+
+
+def columns_of(rows: Rows) -> dict[str, str]:
+    """The parameters of ADD: text of arrays costs a small part of so many parameters."""
+    columns = dict(zip(_NAMES, zip(*_told(rows), strict=True) if rows else [()] * len(_NAMES), strict=True))
+    last, texts = columns["last"], {"last": as_array(columns["last"])}
+    for name, column in columns.items():  # of single points four are the same
+        texts[name] = texts["last"] if all(map(operator.is_, column, last)) else as_array(column)
+    return {f"summary_{name}": text for name, text in texts.items()}
+
+
+def _told(rows: Rows) -> list[tuple[Any, ...]]:
+    return [(run, metric, *figures[:-1]) for (run, metric), figures in rows.items()]
 
 
 _NAMES = ("run_id", "metric", *Figures._fields[:-2], "count")
@@ -210,7 +226,8 @@ _MEANS = [
     for one in ("excluded", "known")
 ]
 _APART = f"(({_MEANS[0]}) / 2 - ({_MEANS[1]}) / 2)"
-_SHARE = "(4.0 * known.finite_count * excluded.finite_count / (known.finite_count + excluded.finite_count))"
+_SHARE = """(CAST(4 AS DOUBLE PRECISION) * known.finite_count * excluded.finite_count
+        / (known.finite_count + excluded.finite_count))"""
 _UPSERT = f"""
 INSERT INTO summaries AS known ({", ".join(f'"{name}"' for name in _NAMES)}) {{rows}}
 ON CONFLICT (run_id, metric) DO UPDATE SET
@@ -228,5 +245,7 @@ ON CONFLICT (run_id, metric) DO UPDATE SET
     finite_count = known.finite_count + excluded.finite_count,
     "count" = known."count" + excluded."count"
 """
-_ON_POSTGRESQL = _UPSERT.format(rows=f"SELECT * FROM unnest({', '.join(f'%s::{kind}[]' for kind in _KINDS)})")
+_ARRAYS = ", ".join(f"%(summary_{name})s::{kind}[]" for name, kind in zip(_NAMES, _KINDS, strict=True))
+ADD = _UPSERT.format(rows=f"SELECT * FROM unnest({_ARRAYS}) {{where}}")
+"""Brings summaries up to date with what `columns_of` tells, on PostgreSQL; `where` may be a condition."""
 _ON_SQLITE = _UPSERT.format(rows=f"VALUES ({', '.join('?' * len(_NAMES))})")

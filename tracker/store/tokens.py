@@ -6,10 +6,11 @@ import hashlib
 import secrets
 from datetime import datetime, timedelta, timezone
 
-from sqlalchemy import Select, bindparam, delete, or_, select
+from sqlalchemy import Connection, Select, bindparam, delete, or_, select
 from sqlalchemy.orm import Session
 
 from tracker.store.identity import Identity
+from tracker.store.planned import ONCE
 from tracker.store.tables import Token
 
 API, NODE, LOGIN, SESSION = "api", "node", "login", "session"
@@ -26,14 +27,18 @@ def create(session: Session, user: str, role: str, purpose: str, lifetime: timed
 
 
 _TOKENS = Token.__table__.c
-_WHOSE = select(_TOKENS.user, _TOKENS.role).where(
-    _TOKENS.hash == bindparam("hash"),
-    _TOKENS.purpose.in_(bindparam("purposes", expanding=True)),
-    or_(_TOKENS.expires_at.is_(None), _TOKENS.expires_at > bindparam("now")),
+_WHOSE = (
+    select(_TOKENS.user, _TOKENS.role)
+    .where(
+        _TOKENS.hash == bindparam("hash"),
+        _TOKENS.purpose.in_(bindparam("purposes", expanding=True)),
+        or_(_TOKENS.expires_at.is_(None), _TOKENS.expires_at > bindparam("now")),
+    )
+    .execution_options(**ONCE)
 )  # each request asks it
 
 
-def identify(session: Session, secret: str, purposes: tuple[str, ...] = (API, NODE)) -> Identity | None:
+def identify(session: Session | Connection, secret: str, purposes: tuple[str, ...] = (API, NODE)) -> Identity | None:
     """Who holds this secret; None when it is unknown, expired, or for another purpose."""
     now = datetime.now(timezone.utc)
     asked = {"hash": _hash(secret), "purposes": list(purposes), "now": now}

@@ -6,10 +6,11 @@ from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from sqlalchemy import func, select
+from sqlalchemy import Connection, func, select
 from sqlalchemy.orm import Session
 
 from tracker.store.among import among
+from tracker.store.planned import ONCE
 from tracker.store.tables import Attempt, Run, Writer
 from tracker.store.writers import SCRIPT
 
@@ -24,7 +25,7 @@ class Told(NamedTuple):
     last_step: int | None
 
 
-def of_jobs(session: Session, jobs: Collection[tuple[str, int]]) -> list[Told]:
+def of_jobs(session: Session | Connection, jobs: Collection[tuple[str, int]]) -> list[Told]:
     """What those of these jobs (cluster, job id) should know that run now."""
     if not jobs:
         return []
@@ -59,6 +60,7 @@ _RUNNING = (
     .where(among(_runs.cluster, "clusters"))
     .where(among(_runs.job_id, "jobs"))
     .order_by(_runs.created_at)
+    .execution_options(**ONCE)
 )  # fmt: skip
 
 
@@ -68,7 +70,7 @@ def _ends_at(row: _Running) -> datetime | None:
     return row.started_at + timedelta(seconds=row.time_limit_s)
 
 
-def _last_steps(session: Session, run_ids: Sequence[str]) -> dict[str, int]:
+def _last_steps(session: Session | Connection, run_ids: Sequence[str]) -> dict[str, int]:
     if not run_ids:
         return {}
     restarts = select(func.max(func.coalesce(Attempt.restarts, 0))).where(Attempt.run_id == Writer.run_id)

@@ -8,7 +8,6 @@ from datetime import datetime
 from itertools import combinations
 
 from sqlalchemy import ColumnElement, String, func, select
-from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 
 from tracker.store import known_runs
@@ -62,9 +61,8 @@ _HELD = select(*_COLUMNS).where(among(_COLUMNS[0], "runs"), among(_COLUMNS[1], "
 _ARRAYS = ", ".join(
     f"%({column.name})s::{'text' if isinstance(column.type, String) else 'int8'}[]" for column in _COLUMNS
 )
-_DRIVER = postgresql.psycopg2.dialect()  # type: ignore[no-untyped-call]
 _KEEP = f"""
-WITH heard AS ({known_runs.TOUCH.compile(dialect=_DRIVER)})
+WITH heard AS ({known_runs.TOUCH_SQL})
 INSERT INTO writers ({", ".join(column.name for column in _COLUMNS)}) SELECT * FROM unnest({_ARRAYS})
 ON CONFLICT (run_id, name) DO UPDATE SET
     {", ".join(f"{column.name} = excluded.{column.name}" for column in _COLUMNS[2:])}

@@ -58,8 +58,7 @@ def _identify(bearer: str | None, cookie: str | None) -> Identity | None:
         return known
     secret, purposes = (cookie or "", (tokens.SESSION,)) if bearer is None else (bearer, (tokens.API, tokens.NODE))
     for database in dict.fromkeys((db(), primary())):  # a replica may not know yet who has just come
-        with database.read() as session:
-            found = tokens.identify(session, secret, purposes)
+        found = database.answer(lambda asked: tokens.identify(asked, secret, purposes))
         if found:
             agents.remember(secret, found)
             return found
