@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tracker.errors import BadInput, DatabaseUnavailable
+from tracker.store import levels
 from tracker.store.database import Database
 
 
@@ -13,6 +14,15 @@ def test_a_database_without_our_tables_is_not_ready(database_url: str) -> None:
     with pytest.raises(DatabaseUnavailable, match="tracker db upgrade"):
         database.check()
     database.close()
+
+
+def test_a_database_that_is_too_old_is_told_in_a_sentence(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(levels, "OLDEST", {"postgresql": (99, 1), "sqlite": (99, 1)})
+    with pytest.raises(DatabaseUnavailable, match=r"This (PostgreSQL|SQLite) is [\d.]+; tracker needs 99.1 or newer"):
+        levels.upgrade(database_url)
+    monkeypatch.undo()
+    with pytest.raises(DatabaseUnavailable, match=f"The database is at {levels.EMPTY}"):  # nothing is half-done
+        Database(database_url).check()
 
 
 @pytest.mark.parametrize("url", ["nonsense", "mysql://root@localhost/x", "sqlite+nope:///x"])

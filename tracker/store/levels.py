@@ -21,6 +21,8 @@ PATIENCE_S = 600
 """How long one waits for another that changes the tables of the same SQLite file."""
 EMPTY = "base"
 """The level of a database without our tables."""
+OLDEST = {"postgresql": (13,), "sqlite": (3, 35)}
+"""The oldest versions of each database that know all that our statements say."""
 _LOCK = 0x7472616B  # any number that only we use in this database
 
 
@@ -47,7 +49,7 @@ def check(connection: Connection) -> None:
 def upgrade(url: str, to: str = "head") -> None:
     """Bring a database to a level, the newest by default. Many may call this at once: one works, the others wait.
 
-    Raises DatabaseUnavailable when the database does not answer, or belongs to a newer tracker.
+    Raises DatabaseUnavailable when the database does not answer, is too old, or belongs to a newer tracker.
     """
     with _alone(url) as connection:
         _refuse_unknown(level(connection))
@@ -75,11 +77,20 @@ def _alone(url: str) -> Iterator[Connection]:
     engine = make_upkeep_engine(url, PATIENCE_S).execution_options(tracker_write=True)
     try:
         with explained(), engine.begin() as connection:
+            _refuse_old(connection)
             if connection.dialect.name == "postgresql":
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
             yield connection
     finally:
         engine.dispose()
+
+
+def _refuse_old(connection: Connection) -> None:
+    name, told = connection.dialect.name, connection.dialect.server_version_info or ()
+    if told < OLDEST[name]:
+        kind = {"postgresql": "PostgreSQL", "sqlite": "SQLite"}[name]
+        version, oldest = (".".join(map(str, one)) for one in (told, OLDEST[name]))
+        raise DatabaseUnavailable(f"This {kind} is {version}; tracker needs {oldest} or newer.")
 
 
 def _refuse_unknown(current: str) -> None:
