@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from copy import copy
 from typing import Any, TypeVar
 
@@ -14,9 +13,10 @@ from sqlalchemy.orm import Session
 
 from tracker.errors import BadInput, DatabaseUnavailable
 from tracker.store import levels
-from tracker.store.engine import BUSY_TIMEOUT_S, explained, is_outage, make_by_key_engine, make_engine
+from tracker.store.engine import explained, is_outage, make_by_key_engine, make_engine
 from tracker.store.notices import Listener, Teller
 from tracker.store.replica import Replica
+from tracker.store.turns import Turns
 
 Answer = TypeVar("Answer")
 
@@ -32,7 +32,7 @@ class Database:
     def __init__(self, url: str, replica_url: str = "", max_lag_s: float = 10.0) -> None:
         self.url = url
         self.engine = make_engine(url, asks_always=bool(replica_url))
-        self._one_writer = threading.Lock()
+        self._turns = None if self.is_postgresql else Turns(self.engine.url.database or "")
         self._teller = Teller(self.engine) if self.is_postgresql else None
         self.by_key_engine = make_by_key_engine(url) if self.is_postgresql else None
         self._writing = self.engine.execution_options(tracker_write=True)
@@ -92,7 +92,8 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Session]:
         """A session whose changes are stored together at the end, or not at all."""
-        with self._turn(), explained(), Session(self._writing, expire_on_commit=False) as session, session.begin():
+        turn = self._turns.mine() if self._turns else nullcontext()
+        with turn, explained(), Session(self._writing, expire_on_commit=False) as session, session.begin():
             yield session
         if self._teller:
             self._teller.tell()
@@ -124,19 +125,6 @@ class Database:
     def listen(self) -> Listener | None:
         """A connection that hears of what is written; None on SQLite. Raises DatabaseUnavailable."""
         return Listener(self.engine) if self.is_postgresql else None
-
-    @contextmanager
-    def _turn(self) -> Iterator[None]:
-        """Wait to be the one who writes: SQLite has one at a time, and by its own way to wait some come never."""
-        if self.is_postgresql:
-            yield
-            return
-        if not self._one_writer.acquire(timeout=BUSY_TIMEOUT_S):
-            raise DatabaseUnavailable(f"The database does not work now: others write for {BUSY_TIMEOUT_S} s already.")
-        try:
-            yield
-        finally:
-            self._one_writer.release()
 
     def upgrade(self) -> None:
         """Bring the tables to the newest form. Many may call this at once: one works, the others wait."""
