@@ -47,10 +47,12 @@ def hook(kind: str, job_id: int, *, at: float, pid: int = 1, **variables: Any) -
     return {"type": "hook", "name": f"{kind}.{job_id}.{pid}", "time": at}, raw
 
 
-def lines(folder: str, *messages: Any, writer: str = "w1", offset: int = 0) -> tuple[dict[str, Any], bytes]:
-    """Lines of a spool file."""
+def lines(
+    folder: str, *messages: Any, writer: str = "w1", offset: int = 0, own: bool = False
+) -> tuple[dict[str, Any], bytes]:
+    """Lines of a spool file, or the agent's own."""
     raw = b"".join((one if isinstance(one, bytes) else json.dumps(one).encode()) + b"\n" for one in messages)
-    return {"type": "lines", "folder": folder, "writer": writer, "offset": offset, "user": "alice"}, raw
+    return {"type": "lines", "folder": folder, "writer": writer, "offset": offset, "user": "alice", "own": own}, raw
 
 
 def points(count: int, metric: str = "loss", first: int = 0) -> list[dict[str, Any]]:

@@ -188,10 +188,10 @@ def test_a_node_has_so_many_gpus_and_no_more(story: Story) -> None:
         assert session.scalar(select(func.count()).select_from(Gpu)) == MOST_GPUS
 
 
-def test_the_job_cannot_rename_the_gpu_that_the_prolog_named(story: Story) -> None:
+def test_what_the_prolog_said_of_a_gpu_stays(story: Story) -> None:
     story.hooks(prolog(12, 10, "0", CUDA_VISIBLE_DEVICES="GPU-1"))
     named = {"event": "gpus", "gpus": [{"index": 0, "uuid": "GPU-2", "name": "a100"}], "time": at(11).timestamp()}
-    story.hooks(lines("dev.12", {"event": "writer", "node": "n1"}, named))
+    story.hooks(lines("dev.12", {"event": "writer", "node": "n1"}, named, own=True))
     assert [(one.uuid, one.type) for one in held(story)] == [("GPU-1", "a100")]
     assert held(story, uuid="GPU-2") == held(story, uuid="MIG-2") == []
 

@@ -39,8 +39,18 @@ def test_the_agent_tells_what_the_gpus_of_an_attempt_are(db: Database) -> None:
     agent = Agent(db)
     agent.send(hook("prolog", 12, at=now_s - 5, SLURMD_NODENAME="n1", SLURM_JOB_GPUS="0,2"))
     told = named({"index": 2, "uuid": "GPU-b", "name": "H200"}, {"index": 3, "uuid": "GPU-c"}, at=now_s)
-    agent.send(lines("dev.12", {**MACHINE, "time": now_s}, told, writer="machine-n1-1"))
+    agent.send(lines("dev.12", {**MACHINE, "time": now_s}, told, writer="machine-n1-1", own=True))
     assert gpus(db) == [(1, "n1", 0, None, None), (1, "n1", 2, "GPU-b", "H200")]
+
+
+def test_a_user_cannot_name_the_gpus_of_the_job(db: Database) -> None:
+    """They write into the job's folder what they like; what the agent itself tells comes apart from that."""
+    now_s = time.time()
+    agent = Agent(db)
+    agent.send(hook("prolog", 12, at=now_s - 5, SLURMD_NODENAME="n1", SLURM_JOB_GPUS="0"))
+    told = named({"index": 0, "uuid": "GPU-of-bob", "name": "H200"}, at=now_s)
+    agent.send(lines("dev.12", {**MACHINE, "time": now_s}, told, writer="machine-n1-1"))
+    assert gpus(db) == [(1, "n1", 0, None, None)]
 
 
 def test_the_gpus_of_a_node_whose_clock_is_behind_are_known(db: Database) -> None:
@@ -48,7 +58,7 @@ def test_the_gpus_of_a_node_whose_clock_is_behind_are_known(db: Database) -> Non
     agent = Agent(db, skew_s=3600)
     agent.send(hook("prolog", 12, at=its_s - 5, SLURMD_NODENAME="n1", SLURM_JOB_GPUS="0"))
     told = named({"index": 0, "uuid": "GPU-a", "name": "T4"}, at=its_s)
-    agent.send(lines("dev.12", {**MACHINE, "time": its_s}, told, writer="machine-n1-1"))
+    agent.send(lines("dev.12", {**MACHINE, "time": its_s}, told, writer="machine-n1-1", own=True))
     assert gpus(db) == [(1, "n1", 0, "GPU-a", "T4")]
 
 
@@ -61,7 +71,7 @@ def test_each_attempt_has_its_own_gpus(db: Database) -> None:
     agent.send(hook("prolog", 12, at=now_s - 30, pid=3, SLURM_JOB_RESTART_COUNT=1, **where))
     for number, (uuid, at) in enumerate([("GPU-new", now_s - 20), ("GPU-old", now_s - 45)]):
         told = named({"index": 0, "uuid": uuid, "name": "T4"}, at=at)
-        agent.send(lines("dev.12", {**MACHINE, "time": at}, told, writer=f"machine-n1-{number}"))
+        agent.send(lines("dev.12", {**MACHINE, "time": at}, told, writer=f"machine-n1-{number}", own=True))
     assert gpus(db) == [(1, "n1", 0, "GPU-old", "T4"), (2, "n1", 0, "GPU-new", "T4")]
 
 
@@ -78,7 +88,7 @@ def test_nonsense_about_gpus_changes_nothing(db: Database) -> None:
         {"index": -1, "uuid": "x"},
     ]
     messages = [{"event": "gpus"}, {"event": "gpus", "gpus": {}}, named(*nonsense, at=now_s)]
-    agent.send(lines("dev.12", {**MACHINE, "time": now_s}, *messages, writer="w1"))
+    agent.send(lines("dev.12", {**MACHINE, "time": now_s}, *messages, writer="w1", own=True))
     assert gpus(db) == [(1, "n1", 0, None, None)]
 
 

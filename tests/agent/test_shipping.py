@@ -39,14 +39,17 @@ def test_events_arrive_oldest_first_however_many(node: Node, server: FaultyServe
 
 def test_an_event_is_sent_when_its_hook_has_written_all_of_it(node: Node, server: FaultyServer) -> None:
     node.event("prolog.12.1", SLURM_JOB_ID=12)
-    written, forgotten = (node.spool / "events" / f"{name}.event" for name in ("epilog.12.2", "prolog.11.1"))
+    names = ("epilog.12.2.event", "prolog.11.1.event", ".prolog.10.1.tmp", ".prolog.13.1.tmp")
+    written, forgotten, older, draft = (node.spool / "events" / name for name in names)
     written.write_bytes(b"HOOK=epilog\0SLURM_JOB_ID=12\0")
     os.utime(written, (time.time() + 600,) * 2)
-    forgotten.write_bytes(b"")
-    os.utime(forgotten, (1e9, 1e9))
+    for file in (forgotten, older, draft):
+        file.write_bytes(b"")
+    for file in (forgotten, older):  # of hooks that were killed long ago
+        os.utime(file, (1e9, 1e9))
     node.ship()
     assert [name for name, _ in server.hooks] == ["prolog.12.1"]
-    assert [path.name for path in (node.spool / "events").iterdir()] == [written.name]
+    assert {path.name for path in (node.spool / "events").iterdir()} == {written.name, draft.name}
     with written.open("ab") as file:
         file.write(b"END=1\0")
     node.ship()

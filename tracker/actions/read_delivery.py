@@ -80,6 +80,8 @@ def _sent(part: Part, blob: bytes, now: datetime) -> Sent | BadInput:
         return BadInput("A writer's name is 1 to 64 letters, digits, `_` and `-`.")
     end = blob.rfind(b"\n") + 1 or (len(blob) if len(blob) >= MAX_LINE_BYTES else 0)  # a line that long is rejected
     said = read_lines(blob[:end])
+    if part.get("own") is not True:
+        said.gpus.clear()  # in a job's folder its user writes what they like
     return Sent(folder, writer, offset_bytes, offset_bytes + end, said, text(part.get("user"), 255), now)
 
 

@@ -70,7 +70,8 @@ class Agent:
         self._events = copy.events if copy else HookEvents(root)
         self._spools = copy.spools if copy else JobSpools(root)
         self._backlog = Backlog(self._spools, copy.user if copy else None, limit_bytes)
-        self._hardware = Hardware(self._spools, who.node, who.shared, sample_every_s, gpu_files, say)
+        table = f"{root}/gpus.json"
+        self._hardware = Hardware(self._spools, who.node, who.shared, sample_every_s, gpu_files, table, say)
         self._followed = Followed()
         self._told = Told(self._spools)
         self._room_bytes = MOST_PARTS_BYTES

@@ -17,6 +17,7 @@ _MOST_LISTED = 10_000
 _FORGOTTEN_AFTER_S = 3600
 _SETTLED_AFTER_S = 5.0
 _ENDING = ".event"
+_DRAFT_ENDING = ".tmp"  # of hooks of before 2026-11 that were killed while they wrote
 
 
 class HookEvent(NamedTuple):
@@ -105,3 +106,6 @@ class HookEvents:
                     continue
                 if entry.name.endswith(_ENDING):
                     yield status.st_mtime, entry.name[: -len(_ENDING)]
+                elif entry.name.endswith(_DRAFT_ENDING) and time.time() - status.st_mtime > _FORGOTTEN_AFTER_S:
+                    with suppress(OSError):
+                        os.unlink(entry.path)

@@ -9,6 +9,7 @@ import pytest
 from tests.agent.hardware.conftest import IDLE_GPU, FakeNvml
 from tracker.agent.hardware.devices import DriverGone, GpuReading
 from tracker.agent.hardware.gpus import REOPEN_AFTER_S, Gpus, open_driver
+from tracker.agent.hardware.kept import KeptTable
 from tracker.agent.hardware.nvml import Nvml
 from tracker.agent.hardware.slots import slots
 
@@ -20,11 +21,13 @@ class Clock:
         return self.now_s
 
 
-def gpus(nvml: FakeNvml, files: list[list[str]] | None = None) -> tuple[Gpus, list[str], Clock]:
+def gpus(
+    nvml: FakeNvml, files: list[list[str]] | None = None, kept: KeptTable | None = None
+) -> tuple[Gpus, list[str], Clock]:
     said: list[str] = []
     clock = Clock()
     opened = lambda: open_driver(str(nvml.library), "/nowhere")  # noqa: E731
-    return Gpus(files, said.append, opened, clock), said, clock
+    return Gpus(files, said.append, opened, clock, kept), said, clock
 
 
 def test_a_device_tells_what_it_is_and_does(nvml: FakeNvml) -> None:
@@ -120,6 +123,30 @@ def test_slurms_index_follows_the_bus_or_the_device_files(nvml: FakeNvml) -> Non
     assert names(gpus(nvml)[0], 3) == [("GPU-x", None), ("GPU-y", None), ("GPU-z", None)]
     files = [["/dev/nvidia1"], ["/dev/nvidia2"], ["/dev/nvidia7"]]  # not all of them, nor in the driver's order
     assert names(gpus(nvml, files)[0], 4) == [("GPU-z", None), ("GPU-x", None), None, None]
+
+
+def test_indices_stay_for_the_rest_of_a_boot_as_they_were_found(nvml: FakeNvml, tmp_path: Path) -> None:
+    """A device that is gone leaves its place empty: slurmd counted it when it started."""
+    boot, table = tmp_path / "boot_id", tmp_path / "gpus.json"
+    boot.write_text("first")
+
+    def found(*uuids: str, files: list[list[str]] | None = None) -> list[str | None]:
+        nvml.says(*(f"{uuid[-1]} {uuid} H200 0 {IDLE_GPU}" for uuid in uuids))
+        told = names(gpus(nvml, files, KeptTable(str(table), str(boot)))[0], 3)
+        return [one[0] if one else None for one in told]
+
+    assert found("GPU-0", "GPU-1", "GPU-2") == ["GPU-0", "GPU-1", "GPU-2"]
+    assert found("GPU-0", "GPU-2") == ["GPU-0", None, "GPU-2"]
+    assert found("GPU-0", "GPU-1", "GPU-2") == ["GPU-0", "GPU-1", "GPU-2"]
+    assert found("GPU-0", "GPU-3") == ["GPU-0", "GPU-3", None]  # another one in its place
+    assert found("GPU-0", "GPU-3", files=[["/dev/nvidia3"], ["/dev/nvidia0"]]) == ["GPU-3", "GPU-0", None]
+    assert found("GPU-0") == ["GPU-0", None, None]
+    for spoilt in ("", "[]", '{"boot": "first", "files": null, "slots": [1]}'):
+        table.write_text(spoilt)
+        assert found("GPU-0", "GPU-3") == ["GPU-0", "GPU-3", None]
+    assert found("GPU-3") == [None, "GPU-3", None]
+    boot.write_text("second")
+    assert found("GPU-3") == ["GPU-3", None, None]
 
 
 def test_a_part_is_known_by_the_capability_that_gres_conf_names(nvml: FakeNvml, tmp_path: Path) -> None:

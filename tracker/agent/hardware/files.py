@@ -69,7 +69,7 @@ class SampleFiles:
             if not content or now_s < file.not_before_s:
                 continue
             room_bytes -= len(content)
-            says = {"type": "lines", "folder": folder, "writer": file.writer, "offset": file.start}
+            says = {"type": "lines", "folder": folder, "writer": file.writer, "offset": file.start, "own": True}
             yield Part({**says, "uid": file.uid, "user": user_name(file.uid)}, content)
 
     def is_mine(self, part: Part) -> bool:

@@ -7,6 +7,7 @@ from typing import Callable, Sequence
 
 from tracker.agent.hardware.amd import ROOT, Amd
 from tracker.agent.hardware.devices import Device, Driver, DriverGone, GpuReading
+from tracker.agent.hardware.kept import KeptTable
 from tracker.agent.hardware.nvml import LIBRARY, Nvml
 from tracker.agent.hardware.slots import Slot, slots
 
@@ -27,8 +28,8 @@ def open_driver(library: str = LIBRARY, sysfs: str = ROOT) -> Driver:
 class Gpus:
     """The node's GPUs by Slurm's index. The driver is opened when first asked for, and again at most once a minute.
 
-    `files` are those that gres.conf names (see gres.py). Which of Slurm's indices is which device is found out once,
-    when the driver is opened, not for each job.
+    `files` are those that gres.conf names (see gres.py). Which of Slurm's indices is which device is found out when the
+    driver is opened, not for each job, and with `kept` once per boot.
     """
 
     def __init__(
@@ -37,8 +38,9 @@ class Gpus:
         say: Callable[[str], None],
         opened: Callable[[], Driver] = open_driver,
         clock: Callable[[], float] = time.monotonic,
+        kept: KeptTable | None = None,
     ) -> None:
-        self._files, self._say, self._open, self._clock = files, say, opened, clock
+        self._files, self._say, self._open, self._clock, self._kept = files, say, opened, clock, kept
         self._driver: Driver | None = None
         self._table: list[Slot] = []
         self._not_before_s = clock()
@@ -69,7 +71,8 @@ class Gpus:
             self._not_before_s = self._clock() + REOPEN_AFTER_S
             try:
                 self._driver = self._open()
-                self._table = slots(self._driver.devices, self._files)
+                found = slots(self._driver.devices, self._files)
+                self._table = self._kept.settle(found, self._files) if self._kept else found
             except DriverGone as problem:
                 self._tell(f"GPUs are not sampled: {problem}")
         return self._driver

@@ -18,7 +18,10 @@ _MOST_SCRIPTS = 64  # of one run outside Slurm
 
 
 class Hardware:
-    """Samples the jobs of this node. With `shared` the jobs of Slurm are elsewhere: only scripts here are sampled."""
+    """Samples the jobs of this node. With `shared` the jobs of Slurm are elsewhere: only scripts here are sampled.
+
+    `gpu_table` is the file in which the GPUs of this boot are kept.
+    """
 
     def __init__(
         self,
@@ -27,10 +30,11 @@ class Hardware:
         shared: bool,
         every_s: float,
         gpu_files: list[list[str]] | None,
+        gpu_table: str,
         say: Callable[[str], None],
     ) -> None:
         self._spools, self._shared, self._every_s = spools, shared, every_s
-        self._process = SamplerProcess(node, every_s, gpu_files, say)
+        self._process = SamplerProcess(node, every_s, gpu_files, gpu_table, say)
         self._files = SampleFiles(node)
         self._names: list[str] = []
         self._gpus: dict[str, tuple[int, ...]] = {}

@@ -27,9 +27,9 @@ class SamplerProcess:
     """Says which jobs there are and hears what they do. Never blocks and never raises."""
 
     def __init__(
-        self, node: str, every_s: float, gpu_files: list[list[str]] | None, say: Callable[[str], None]
+        self, node: str, every_s: float, gpu_files: list[list[str]] | None, gpu_table: str, say: Callable[[str], None]
     ) -> None:
-        self._options = {"node": node, "every_s": every_s, "gpu_files": gpu_files}
+        self._options = {"node": node, "every_s": every_s, "gpu_files": gpu_files, "gpu_table": gpu_table}
         self._say = say
         self._process: subprocess.Popen[bytes] | None = None
         self._abandoned: list[subprocess.Popen[bytes]] = []

@@ -15,6 +15,7 @@ from typing import Any, Iterable
 from tracker.agent.hardware import nodes, processes
 from tracker.agent.hardware.gpus import Gpus
 from tracker.agent.hardware.job import Job, Reading, Roots, Target, metrics
+from tracker.agent.hardware.kept import KeptTable
 
 LOOK_EVERY_S = 3.0  # between samples, so that a job's last reading is of its last moments
 _LEAST_S = 0.5  # a rate over less says little
@@ -159,7 +160,8 @@ def _since_1970(at_s: float) -> float:
 def main(said: str) -> None:
     """Sample until stdin ends: the agent is gone or wants no more. `said` are the options, in JSON."""
     options = json.loads(said)
-    gpus = Gpus(options["gpu_files"], lambda words: _write({"say": words}))
+    kept = KeptTable(options["gpu_table"])
+    gpus = Gpus(options["gpu_files"], lambda words: _write({"say": words}), kept=kept)
     sampler = Sampler(options["node"], options["every_s"], gpus, Roots())
     news = _News()
     try:
