@@ -6,6 +6,7 @@ this system as any program does, with this system's users, files and Python, wit
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -16,7 +17,10 @@ from lab.place import LabError, labs_root
 from lab.progress import run_step
 
 SUITES = {"24.11": "trixie", "26.05": "forky"}
-"""Debian's names for the systems that have a release which is not installed here."""
+"""Debian's names for the systems that have a release which is not installed here.
+
+One that is still in the making gets later releases: what it has then is taken in the place of the one named here.
+"""
 VERSIONS = ("22.05", *SUITES)
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 PACKAGES = tuple(name for name in debian.SLURM if name.startswith("slurm"))
@@ -98,11 +102,19 @@ class Release:
         run_step(f"Slurm {self.version}", [[*apt, "--download-only", "install", *PACKAGES]], log=log)
         for package in sorted((own / "cache/archives").glob("*.deb")):
             name, found, _ = package.name.split("_", 2)
-            if name == "slurmctld" and not found.startswith(f"{self.version}."):
-                raise LabError(f"{SUITES[self.version]} has Slurm {found} by now, no longer {self.version}")
+            if name == "slurmctld":
+                self._judge(found)
             subprocess.run(["dpkg", "-x", package, self.root], check=True)
         self.root.chmod(0o755)
         shutil.rmtree(own)
+
+    def _judge(self, found: str) -> None:
+        """Say so when the packages are of a later release. Raises LabError when they are of an earlier one."""
+        suite = SUITES[self.version]
+        if _release(found) < _release(self.version):
+            raise LabError(f"{suite} has Slurm {found}, which is older than {self.version}")
+        if _release(found) > _release(self.version):
+            print(f"  {suite} has Slurm {found} by now: it is taken in the place of {self.version}", flush=True)
 
     def _link(self) -> None:
         """Do what update-alternatives does: slurmctld is slurmctld-wlm."""
@@ -120,6 +132,12 @@ class Release:
                 subprocess.run(["patchelf", *loader, *path, program], check=True)
         for plugin in (libraries / "slurm-wlm").glob("*.so"):
             subprocess.run(["patchelf", *path, plugin], check=True)
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """Year and month of a version such as `26.05` or `26.05.5-1+b2`."""
+    year_month = re.match(r"(\d+)\.(\d+)", version)
+    return tuple(map(int, year_month.groups())) if year_month else ()
 
 
 def _mirror() -> str:
