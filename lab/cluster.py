@@ -40,6 +40,7 @@ class Cluster:
         slurm: str | None = None,
         port: int | None = None,
         bare: bool | None = None,
+        shards: int | None = None,
         say: Callable[[str], None] = print,
     ) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9]{0,15}", name):
@@ -47,7 +48,7 @@ class Cluster:
         self.at: Place = place(name)
         self.say = say
         self._port = port
-        self._wanted = {"nodes": nodes, "gpus": gpus, "slurm": slurm, "bare": bare}
+        self._wanted = {"nodes": nodes, "gpus": gpus, "slurm": slurm, "bare": bare, "shards": shards}
         self._check_wanted()
 
     def _check_wanted(self) -> None:

@@ -105,6 +105,7 @@ class Memory:
 
     nodes: int = 2
     gpus: int = 2
+    shards: int = 0  # of a node: shares of its GPUs
     slurm: str = "22.05"
     bare: bool = False  # Slurm alone, without tracker beside it
     cgroups: bool = True

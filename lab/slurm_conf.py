@@ -49,7 +49,7 @@ MpiDefault=none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 DefMemPerCPU=100
-GresTypes=gpu
+GresTypes=gpu{shard_type}
 ReturnToService=2
 SlurmdParameters=config_overrides
 SlurmdTimeout=10
@@ -69,7 +69,7 @@ AccountingStorageType=accounting_storage/slurmdbd
 AccountingStorageHost=127.0.0.1
 AccountingStoragePort={ports[slurmdbd]}
 AccountingStoragePass={munge_socket}
-AccountingStorageTRES=gres/gpu
+AccountingStorageTRES=gres/gpu{shard_tres}
 AccountingStoreFlags=job_comment,job_script,job_env
 PrologEpilogTimeout=30
 Include {root}/etc/hooks.conf
@@ -123,7 +123,9 @@ def write(at: Place, memory: Memory) -> None:
     }
     plugins = Release(memory.slurm).plugins
     facts["plugins"] = f"PluginDir={plugins}\n" if plugins else ""
-    gres = f" Gres=gpu:a100:{memory.gpus}" if memory.gpus else ""
+    facts["shard_type"], facts["shard_tres"] = (",shard", ",gres/shard") if memory.shards else ("", "")
+    shards = f",shard:{memory.shards}" if memory.shards else ""
+    gres = f" Gres=gpu:a100:{memory.gpus}{shards}" if memory.gpus else ""
     nodes = [
         NODE.format(
             name=name,
@@ -137,7 +139,7 @@ def write(at: Place, memory: Memory) -> None:
     ]
     at.slurm_conf.write_text(SLURM_CONF.format(nodes="\n".join(nodes), **facts))
     (at.etc / "cgroup.conf").write_text(CGROUP_CONF + ("IgnoreSystemd=yes\n" if CGROUP_V2.exists() else ""))
-    (at.etc / "gres.conf").write_text(_gres_conf(at, names, memory.gpus))
+    (at.etc / "gres.conf").write_text(_gres_conf(at, names, memory))
     _write_secret(at.etc / "slurmdbd.conf", SLURMDBD_CONF.format(**facts))
     if not (at.root / "munge/jwt.key").exists():
         _write_secret(at.root / "munge/jwt.key", secrets.token_hex(32))
@@ -147,11 +149,13 @@ def write(at: Place, memory: Memory) -> None:
         _make_device(at.root / "dev" / f"nvidia{number}")
 
 
-def _gres_conf(at: Place, names: list[str], gpus: int) -> str:
-    if not gpus:
+def _gres_conf(at: Place, names: list[str], memory: Memory) -> str:
+    if not memory.gpus:
         return "AutoDetect=off\n"
-    files = f"{at.root}/dev/nvidia{f'[0-{gpus - 1}]' if gpus > 1 else '0'}"
-    return "AutoDetect=off\n" + "".join(f"NodeName={name} Name=gpu Type=a100 File={files}\n" for name in names)
+    files = f"{at.root}/dev/nvidia{f'[0-{memory.gpus - 1}]' if memory.gpus > 1 else '0'}"
+    lines = [f"NodeName={name} Name=gpu Type=a100 File={files}\n" for name in names]
+    lines += [f"NodeName={name} Name=shard Count={memory.shards}\n" for name in names if memory.shards]
+    return "AutoDetect=off\n" + "".join(lines)
 
 
 def _write_secret(path: Path, text: str) -> None:

@@ -19,7 +19,7 @@ def jobs_of_each_kind(site: Site, *where: str) -> Iterator[dict[str, int]]:
         name: site.sbatch("true", "-H", *small, f"-J{words}", f"--comment={words}")
         for name, words in HOSTILE_NAMES.items()
     }
-    made["of_bob"] = site.sbatch("true", "-H", *small, user="bob")
+    made["of_bob"] = site.sbatch("true", "-H", "--ntasks=2", *small, user="bob")
     made["array"] = site.sbatch("sleep 600", "--array=0-4%1", *small)
     made["ended"] = site.sbatch("exit 3", *small)
     try:
@@ -41,7 +41,7 @@ def check(source: Source, site: Site, jobs: dict[str, int]) -> None:
         job = told[jobs[name]]
         assert (job.name, job.comment, job.user) == (words, words, "alice")
         assert (job.state, job.reason) == ("PENDING", "JobHeldUser")
-    assert told[jobs["of_bob"]].user == "bob"
+    assert (told[jobs["of_bob"]].user, told[jobs["of_bob"]].tasks) == ("bob", 2)
     assert {job.user for job in source.queue(user="bob")} == {"bob"}
 
 

@@ -32,7 +32,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
     """The cluster of one version."""
     version = request.param
-    cluster = Cluster(f"states{version.replace('.', '')}", nodes=5, gpus=1, slurm=version)
+    cluster = Cluster(f"states{version.replace('.', '')}", nodes=5, gpus=1, shards=4, slurm=version)
     cluster.remove()
     mark_ours(cluster)
     cluster.up()

@@ -174,6 +174,21 @@ class Stage(Site):
             conf.write_text(kept)
             self._reconfigure(prolog=True)
 
+    @contextmanager
+    def without_accounting(self) -> Iterator[None]:
+        """The controller knows of no slurmdbd."""
+        conf = self.cluster.at.slurm_conf
+        kept = conf.read_text()
+        self.stop_slurmctld()
+        try:
+            conf.write_text(re.sub(r"^AccountingStor.*\n", "", kept, flags=re.MULTILINE))
+            self.start_slurmctld()
+            yield
+        finally:
+            self.stop_slurmctld()
+            conf.write_text(kept)
+            self.start_slurmctld()
+
     def _reconfigure(self, prolog: bool) -> None:
         self.as_root("scontrol", "reconfigure")
 
