@@ -28,9 +28,13 @@ def walked(count: int, every_s: float, *, first: int = 0, pauses: tuple[int, ...
     )  # fmt: skip
 
 
-def told(progress: Progress, most: int, limit_in_h: float | None, ran_h: float, later_s: float = 0) -> Forecast:
+def told(
+    progress: Progress, most: int, limit_in_h: float | None, ran_h: float, later_s: float = 0, quiet_s: float = 0
+) -> Forecast:
+    """Looked at `later_s` after its last step, and `quiet_s` after anything came of it."""
     limit_at = None if limit_in_h is None else NOW + timedelta(hours=limit_in_h)
-    found = expect(progress, most, NOW - timedelta(hours=ran_h), limit_at, NOW + timedelta(seconds=later_s))
+    now = NOW + timedelta(seconds=later_s)
+    found = expect(progress, most, NOW - timedelta(hours=ran_h), limit_at, now - timedelta(seconds=quiet_s), now)
     assert found is not None
     return found
 
@@ -77,15 +81,23 @@ def test_a_run_that_makes_no_step_any_more_is_called_stalled() -> None:
     assert told(evaluates, 7200, limit_in_h=9, ran_h=1, later_s=1500).verdict == "finishes"
 
 
+def test_a_run_of_which_nothing_comes_at_all_is_called_silent() -> None:
+    """Its agent tells how busy its machine is, so when that does not come either, shipping may have stopped."""
+    found = told(walked(3600, 1.0), 7200, limit_in_h=2, ran_h=1, later_s=1500, quiet_s=1490)
+    assert (found.verdict, found.stalled_since, found.ends_at) == ("silent", NOW, None)
+    assert str(found).startswith("Nothing came of it since 2026-03-01 12:00 UTC, at step 3599 of 7200: it stands still")
+    assert told(walked(3600, 1.0), 7200, limit_in_h=2, ran_h=1, later_s=1500, quiet_s=1300).verdict == "stalled"
+
+
 def test_a_run_that_made_all_steps_only_has_to_end() -> None:
     found = told(walked(3600, 1.0), 3600, limit_in_h=1, ran_h=1, later_s=3000)
     assert (found.verdict, found.percent_at_limit) == ("finishes", 100.0)
 
 
 def test_too_little_is_no_forecast() -> None:
-    assert expect(walked(3, 1.0), 100, NOW, None, NOW) is None
+    assert expect(walked(3, 1.0), 100, NOW, None, NOW, NOW) is None
     stands = Progress(np.full(100, 7), walked(100, 1.0).times_us)
-    assert expect(stands, 100, NOW, None, NOW) is None
+    assert expect(stands, 100, NOW, None, NOW, NOW) is None
 
 
 @pytest.mark.parametrize(
@@ -111,9 +123,9 @@ def test_a_time_to_ask_for(seconds: float, option: str) -> None:
 
 def test_points_far_beyond_any_measure_do_no_harm() -> None:
     wild = Progress(np.array([-(2**63), 0, 2**62]), np.array([0, 10**6 * 60, 10**6 * 120]))
-    assert expect(wild, 2**62, NOW, NOW, NOW) is not None
+    assert expect(wild, 2**62, NOW, NOW, NOW, NOW) is not None
     slow = Progress(np.array([0, 1]), np.array([0, 10**15]))
-    found = expect(slow, 2**62, NOW, NOW + timedelta(days=1), NOW)
+    found = expect(slow, 2**62, NOW, NOW + timedelta(days=1), NOW, NOW)
     assert found is not None
     assert found.ends_at is None
 
@@ -145,7 +157,7 @@ def test_a_limit_stands_still_while_the_run_is_suspended(db: Database) -> None:
         suspensions.end(suspensions.of(session, run.id), samples.moment(1400))
     with db.read() as session:
         stored = runs.get(session, ADMIN, run.id)
-        found = forecasts(session, [stored], datetime.now(timezone.utc), exactly=True)[run.id]
+        found = forecasts(session, [stored], datetime.now(timezone.utc))[run.id]
     assert stored.started_at is not None
     assert found.limit_at == stored.started_at + timedelta(hours=2)
     assert found.verdict == "finishes"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tests.actions.test_truth import JOB, RECORD, RUNNING, Story, at, epilog, prolog, story
-from tests.agent_side import ADMIN
+from tests.agent_side import ADMIN, hook
 from tracker.actions.apply_queue import apply_queue
 from tracker.slurm.records import QueuedJob
 from tracker.store import moments, runs, timeline
@@ -104,6 +104,19 @@ def test_a_suspension_is_placed_by_the_time_that_slurm_counts(story: Story) -> N
     ]  # fmt: skip
     happened = [(row[0], row[1]) for row in facts(story) if row[1] in ("suspended", "resumed")]
     assert happened == [(30, "suspended"), (55, "resumed"), (70, "suspended")]
+
+
+def test_hooks_of_all_nodes_are_one_fact_of_each_attempt(story: Story) -> None:
+    for restarts, began in enumerate((10, 40)):
+        for place, node in enumerate(("n1", "n2", "n3")):
+            said = {"SLURMD_NODENAME": node, "SLURM_JOB_RESTART_COUNT": restarts, "pid": began + place}
+            story.hooks(hook("prolog", 12, at=at(began + place / 10).timestamp(), **said))
+            if not restarts:
+                story.hooks(hook("epilog", 12, at=at(20 + place / 10).timestamp(), **said))
+    mine = [one for one in told(story).facts if one.what in ("prolog", "epilog")]
+    assert [((one.at - at(0)).total_seconds(), one.what, one.detail, one.attempt) for one in mine] == [
+        (10, "prolog", "3 nodes", 1), (20.2, "epilog", "3 nodes", 1), (40, "prolog", "3 nodes", 2),
+    ]  # fmt: skip
 
 
 def test_a_job_that_is_cancelled_while_it_waits_has_waited_all_the_time(story: Story) -> None:

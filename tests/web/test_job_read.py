@@ -132,6 +132,8 @@ def test_the_api_tells_the_same(server: Server) -> None:
     assert past["efficiency"]["lines"][0] == "#SBATCH --mem=11G"
     jobs = {job["job_id"]: job for job in server.ask("/api/v1/jobs?user=alice", token=token).json["items"]}
     assert jobs[200]["forecast"] == live["forecast"]
+    assert jobs[200]["start_estimate_at"] is None
+    assert jobs[103]["start_estimate_at"] == pending["waiting"]["start_estimate_at"] is not None
 
 
 def test_reading_jobs_costs_few_statements_however_many_there_are(server: Server) -> None:
@@ -150,8 +152,9 @@ def test_reading_jobs_costs_few_statements_however_many_there_are(server: Server
 
 
 def test_the_terminal_shows_it(server: Server) -> None:
+    start_at = samples.moment(-7200)
     with server.database.write() as session:
-        waits_ = waiting(session, estimate_at=samples.moment(-7200), licenses=samples.TERMINAL)
+        waits_ = waiting(session, estimate_at=start_at, licenses=samples.TERMINAL)
         runs_, over = running(session), ended(session)
 
     def tracker(*words: str) -> str:
@@ -168,4 +171,5 @@ def test_the_terminal_shows_it(server: Server) -> None:
     assert "███░" in past
     queue = tracker("queue")
     assert "It will not finish: 36 %" in queue
+    assert f"Slurm expects its start at {start_at:%Y-%m-%d %H:%M} UTC." in queue
     assert json.loads(tracker("show", over.id, "--json"))["efficiency"]["notes"]

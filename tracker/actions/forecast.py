@@ -36,7 +36,8 @@ class Forecast:
     """What is to be expected of a run. Rates are steps a second of the last stretch, `spread` their deviation in it.
 
     `ends_at` is when all steps are done at this rate, None if nobody can tell; `limit_at` is the time limit.
-    `percent_at_limit` are the steps done by then. `stalled_since`: no step since, for far longer than one took so far.
+    `percent_at_limit` are the steps done by then. `stalled_since`: no step came since, for far longer than one took so
+    far; it is silent if nothing else came either, and only stalled if something did: then its agent would have told.
     """
 
     step: int
@@ -48,7 +49,7 @@ class Forecast:
     limit_at: datetime | None
     percent_at_limit: float | None
     stalled_since: datetime | None
-    verdict: str  # finishes, may not finish, will not finish, stalled, or no limit
+    verdict: str  # finishes, may not finish, will not finish, stalled, silent, or no limit
     time_to_ask_for: str | None
 
     def __str__(self) -> str:
@@ -56,6 +57,10 @@ class Forecast:
         if self.verdict == "stalled":
             since = f"{self.stalled_since:%Y-%m-%d %H:%M}"
             return f"It made no step since {since} UTC, at step {self.step} of {self.max_steps}."
+        if self.verdict == "silent":
+            since = f"{self.stalled_since:%Y-%m-%d %H:%M}"
+            said = f"Nothing came of it since {since} UTC, at step {self.step} of {self.max_steps}"
+            return f"{said}: it stands still, or what it writes does not get here (is its node's agent at work?)."
         if self.percent_at_limit is None or self.limit_at is None:
             return ""
         if self.verdict == "finishes":
@@ -69,16 +74,24 @@ class Forecast:
 def forecasts(session: Session, runs: Collection[Run], now: datetime, *, exactly: bool = False) -> dict[str, Forecast]:
     """Forecasts by run, of those of which something can be told. Their params, summary and attempts are loaded.
 
-    With `exactly` more is read of the last stretch, which may be in the middle of what is kept together, and times are
-    counted in which it was suspended: they are none of its limit.
+    With `exactly` more is read of the last stretch, which may be in the middle of what is kept together.
     """
     steps = {run.id: most for run in runs if run.state == "RUNNING" and (most := max_steps(_params(run)))}
     running = {run.id: run for run in runs if run.id in steps}
     metrics = {run_id: metric for run_id, run in running.items() if (metric := _counting(run))}
     found = store.read(session, metrics, exactly=exactly)
-    paused = {run_id: suspensions.length(session, run_id) if exactly else timedelta(0) for run_id in found}
-    told = {run_id: _of(running[run_id], one, steps[run_id], paused[run_id], now) for run_id, one in found.items()}
+    began = {run_id: at for run_id in found if (at := _began(running[run_id]))}
+    paused = suspensions.lengths(session, began)
+    told = {
+        run_id: _of(running[run_id], one, steps[run_id], paused.get(run_id, timedelta(0)), now)
+        for run_id, one in found.items()
+    }
     return {run_id: one for run_id, one in told.items() if one is not None}
+
+
+def _began(run: Run) -> datetime | None:
+    """When its newest attempt started."""
+    return run.attempts[-1].started_at if run.attempts else run.started_at
 
 
 def _params(run: Run) -> dict[str, str]:
@@ -107,17 +120,24 @@ def _counting(run: Run) -> str | None:
 
 
 def _of(run: Run, progress: Progress, most: int, paused: timedelta, now: datetime) -> Forecast | None:
-    started_at = run.attempts[-1].started_at if run.attempts else run.started_at
-    limit_at = (
-        started_at + timedelta(seconds=min(run.time_limit_s, _LONGEST_S)) if started_at and run.time_limit_s else None
-    )
-    return expect(progress, most, started_at, limit_at and limit_at + paused, now)
+    started_at, limit_at = _began(run), None
+    if started_at and run.time_limit_s:  # suspended it does not come closer to its limit
+        limit_at = started_at + timedelta(seconds=min(run.time_limit_s, _LONGEST_S)) + paused
+    return expect(progress, most, started_at, limit_at, run.heard_at, now)
 
 
 def expect(
-    progress: Progress, most: int, started_at: datetime | None, limit_at: datetime | None, now: datetime
+    progress: Progress,
+    most: int,
+    started_at: datetime | None,
+    limit_at: datetime | None,
+    heard_at: datetime | None,
+    now: datetime,
 ) -> Forecast | None:
-    """What is to be expected of a run that made this progress; None while that is too little to tell."""
+    """What is to be expected of a run that made this progress; None while that is too little to tell.
+
+    `heard_at` is when anything came of it last: steps, samples of its machine, or output.
+    """
     times_s, steps = progress.times_us / 1e6, progress.steps.astype(np.float64)
     rates = _rates(times_s, steps)
     if rates is None:
@@ -125,7 +145,9 @@ def expect(
     rate, spread = rates
     step, last_s = int(progress.steps[-1]), float(times_s[-1])
     left = max(most - step - 1, 0)  # the last step of 100 is 99, or 100
-    stalled = left > 0 and now.timestamp() - last_s > _patience_s(times_s)
+    patience_s = _patience_s(times_s)
+    stalled = left > 0 and now.timestamp() - last_s > patience_s
+    silent = stalled and (heard_at is None or heard_at.timestamp() - last_s <= patience_s)
     ends_at = None if stalled else _at(last_s, left, rate)
     latest = None if stalled else _at(last_s, left, max(rate - spread, rate / 2))
     percent = None
@@ -134,14 +156,12 @@ def expect(
     return Forecast(
         step=step, max_steps=most, steps_per_s=rate, spread=spread, ends_at=ends_at, latest_end_at=latest,
         limit_at=limit_at, percent_at_limit=percent, stalled_since=_moment(last_s) if stalled else None,
-        verdict=_verdict(stalled, ends_at, latest, limit_at),
+        verdict="silent" if silent else "stalled" if stalled else _verdict(ends_at, latest, limit_at),
         time_to_ask_for=_advice(started_at, latest, limit_at),
     )  # fmt: skip
 
 
-def _verdict(stalled: bool, ends_at: datetime | None, latest: datetime | None, limit_at: datetime | None) -> str:
-    if stalled:
-        return "stalled"
+def _verdict(ends_at: datetime | None, latest: datetime | None, limit_at: datetime | None) -> str:
     if limit_at is None:
         return "no limit"
     if ends_at is None or ends_at > limit_at:

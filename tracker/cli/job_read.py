@@ -11,11 +11,17 @@ _CELLS = 20
 
 
 def in_the_queue(run: Run) -> str:
-    """A line of the queue: why it waits, or what is to be expected of it."""
+    """A line of the queue: why it waits and until when, or what is to be expected of it."""
     parts = [str(run.facts.get("explanation") or "")]
+    if start_at := run.facts.get("start_estimate_at"):
+        parts.append(f"Slurm expects its start at {_minute(str(start_at))} UTC.")
     forecast = run.facts.get("forecast") or {}
     parts.append(str(forecast.get("sentence") or ""))
     return " ".join(filter(None, parts))
+
+
+def _minute(at: str) -> str:
+    return at[:16].replace("T", " ")
 
 
 def job_read(run: Run) -> dict[str, Any]:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from tracker.store.tables import Attempt, Suspension
+from tracker.store.among import among
+from tracker.store.tables import Suspension
 
 SAME = timedelta(seconds=2)
 MOST_SUSPENSIONS = 500
 """Of one run that are kept."""
+_PAUSES = Suspension.__table__.c
+_OVER = select(_PAUSES.run_id, _PAUSES.started_at, _PAUSES.ended_at).where(
+    among(_PAUSES.run_id, "runs"), _PAUSES.ended_at.is_not(None)
+)  # fmt: skip
 
 
 def of(session: Session, run_id: str) -> list[Suspension]:
@@ -21,14 +26,14 @@ def of(session: Session, run_id: str) -> list[Suspension]:
     return list(session.scalars(query))
 
 
-def length(session: Session, run_id: str) -> timedelta:
-    """How long the newest attempt of a run was suspended, times that are over."""
-    latest = select(func.max(Attempt.started_at)).where(Attempt.run_id == run_id).scalar_subquery()
-    over = select(Suspension).where(
-        Suspension.run_id == run_id, Suspension.ended_at.is_not(None), Suspension.started_at >= latest
-    )
-    paused = ((one.ended_at or one.started_at) - one.started_at for one in session.scalars(over))
-    return sum(paused, timedelta(0))
+def lengths(session: Session, since: Mapping[str, datetime]) -> dict[str, timedelta]:
+    """How long runs were suspended, by run: times that are over, of those that began since that moment of each."""
+    found: dict[str, timedelta] = {}
+    rows = session.execute(_OVER, {"runs": list(since)}) if since else ()
+    for run_id, began, ended in rows:
+        if began >= since[run_id]:
+            found[run_id] = found.get(run_id, timedelta(0)) + (ended - began)
+    return found
 
 
 def begin(session: Session, run_id: str, known: Sequence[Suspension], at: datetime, source: str) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Literal, NamedTuple
+from datetime import datetime, timedelta
+from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import BigInteger, Text, cast, literal, null, select, union_all
+from sqlalchemy import BigInteger, Select, Text, cast, func, literal, null, or_, select, type_coerce, union_all
 from sqlalchemy.orm import Session
 
 from tracker.states import FINAL_STATES
@@ -67,28 +67,27 @@ def read(session: Session, run: Run) -> Timeline:
 
 
 class Told(NamedTuple):
-    """A row of one of three tables: of suspensions, of moments, or of hooks' events."""
+    """A row of one of three tables: of suspensions, of moments, or of hooks' events of one kind in one attempt."""
 
     table: str
     at: datetime
-    ended_at: datetime | None
-    kind: str  # of a moment; of a hook's event its name
-    word: str | None  # of a hook's event its node
+    ended_at: datetime | None  # of hooks' events the last one
+    kind: str  # of a moment; of hooks' events the hook
+    word: str | None  # of hooks' events one node
     source: str
-    changes: int
+    changes: int  # of hooks' events how many nodes
 
 
 def _told(session: Session, run_id: str) -> tuple[list[Told], list[Told], list[Told]]:
     """Moments, suspensions and events of hooks, each the first one first."""
     nothing, no_text, no_count = cast(null(), BigInteger), literal("", Text), literal(0, BigInteger)
-    pause, moment, hook = Suspension, Moment, HookEvent
-    of_hooks = select(literal("hooks"), hook.happened_at, nothing, hook.name, hook.node, literal("hook"), no_count)
-    columns = (
+    pause, moment = Suspension, Moment
+    columns: tuple[Select[Any], ...] = (
         select(literal("pauses", Text), pause.started_at, pause.ended_at, no_text, no_text, pause.source, no_count)
         .where(pause.run_id == run_id),
         select(literal("moments"), moment.at, nothing, moment.kind, moment.word, moment.source, moment.changes)
         .where(moment.run_id == run_id),
-        select(*of_hooks.where(hook.run_id == run_id).limit(MOST_HOOK_EVENTS).subquery().c),
+        _hooks(run_id),
     )  # fmt: skip
     found: dict[str, list[Told]] = {"moments": [], "pauses": [], "hooks": []}
     for row in session.execute(union_all(*columns)):
@@ -96,6 +95,25 @@ def _told(session: Session, run_id: str) -> tuple[list[Told], list[Told], list[T
     for rows in found.values():
         rows.sort(key=lambda one: one.at)
     return found["moments"], found["pauses"], found["hooks"]
+
+
+def _hooks(run_id: str) -> Select[Any]:
+    """Events of hooks, put together by hook and attempt in the database: a job may have thousands of nodes."""
+    event = HookEvent
+    events = select(func.substr(event.name, 1, 6).label("hook"), event.node, event.happened_at)
+    some = events.where(event.run_id == run_id).limit(MOST_HOOK_EVENTS).subquery()
+    hook, node, at = some.c.hook, some.c.node, type_coerce(some.c.happened_at, BigInteger)
+    began = type_coerce(Attempt.started_at, BigInteger)
+    begun_by, just_after = (  # as `attempts.begun_by` finds it
+        select(func.max(Attempt.number))
+        .where(Attempt.run_id == run_id, or_(began.is_(None), began <= at + slack_us))
+        .correlate(some)
+        .scalar_subquery()
+        for slack_us in (0, CLOCK_SLACK // timedelta(microseconds=1))
+    )
+    columns = (literal("hooks"), func.min(at), func.max(at), hook, func.min(node), literal("hook"))
+    counted = select(*columns, func.count(node.distinct())).where(hook.in_(("prolog", "epilog")))
+    return counted.group_by(hook, func.coalesce(begun_by, just_after))
 
 
 _ORDER = (
@@ -131,16 +149,10 @@ def _of_suspensions(known: Sequence[Attempt], paused: Sequence[Told]) -> Iterato
 
 def _of_hooks(known: Sequence[Attempt], hooks: Sequence[Told]) -> Iterator[Fact]:
     """The first Prolog of an attempt and its last Epilog, and on how many nodes there were some."""
-    found: dict[tuple[str, int | None], list[Told]] = {}
     for one in hooks:
-        kind = one.kind.partition(".")[0]
-        if kind in ("prolog", "epilog"):
-            found.setdefault((kind, _number(known, one.at)), []).append(one)
-    for (kind, attempt), events in found.items():
-        times = [one.at for one in events]
-        nodes = len({one.word for one in events})
-        detail = events[0].word if nodes == 1 else f"{nodes} nodes"
-        yield Fact(min(times) if kind == "prolog" else max(times), kind, detail, "hook", attempt)
+        last_at = one.ended_at or one.at
+        detail = one.word if one.changes == 1 else f"{one.changes} nodes"
+        yield Fact(one.at if one.kind == "prolog" else last_at, one.kind, detail, "hook", _number(known, one.at))
 
 
 def _final(run: Run) -> Iterator[Fact]:

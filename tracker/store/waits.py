@@ -5,15 +5,16 @@ A row of a job that started stays if Slurm had told when it would: for KEPT, and
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from statistics import median
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, and_, case, delete, func, or_, select
+from sqlalchemy import ColumnElement, and_, bindparam, case, delete, func, or_, select
 from sqlalchemy.orm import Session
 
+from tracker.store.among import among
 from tracker.store.tables import Cluster, Run, Wait
 from tracker.store.upsert import upsert
 
@@ -22,8 +23,14 @@ KEPT = timedelta(days=30)
 MOST_STARTED = 10_000
 MOST_JUDGED = 500
 """So many of the newest starts of a partition tell how good estimates are."""
-_ROWS_A_STATEMENT = 400
 _WAITS = Wait.__table__.c
+_REMOVED = delete(Wait.__table__).where(  # type: ignore[arg-type]  # a mapped class has a table
+    _WAITS.cluster == bindparam("in"), _WAITS.job_id == bindparam("job"), _WAITS.task_id == bindparam("task")
+)
+_ESTIMATES = select(_WAITS.cluster, _WAITS.job_id, _WAITS.task_id, _WAITS.estimate_at).where(
+    among(_WAITS.cluster, "clusters"), among(_WAITS.job_id, "jobs"), _WAITS.started_at.is_(None),
+    _WAITS.estimate_at.is_not(None),
+)  # fmt: skip
 Key = tuple[int, int]
 """Job id, or array id and task; NO_TASK where there is none."""
 
@@ -54,11 +61,8 @@ def put(session: Session, cluster: str, rows: Mapping[Key, Mapping[str, Any]]) -
 
 def remove(session: Session, cluster: str, keys: Sequence[Key]) -> None:
     """Forget jobs that do not wait any more."""
-    for at in range(0, len(keys), _ROWS_A_STATEMENT):
-        some = keys[at : at + _ROWS_A_STATEMENT]
-        mine = or_(*(and_(Wait.job_id == job, Wait.task_id == task) for job, task in some))
-        gone = delete(Wait).where(Wait.cluster == cluster, mine)
-        session.execute(gone, execution_options={"synchronize_session": False})
+    if keys:
+        session.execute(_REMOVED, [{"in": cluster, "job": job, "task": task} for job, task in keys])
 
 
 def prune(session: Session, cluster: str, now: datetime) -> None:
@@ -79,6 +83,16 @@ def get(session: Session, run: Run) -> tuple[Wait, datetime | None] | None:
     mine = mine.where(Wait.cluster == run.cluster, Wait.job_id == key[0], Wait.task_id == key[1])
     row = session.execute(mine.where(Wait.started_at.is_(None))).first()
     return None if row is None else (row[0], row[1])
+
+
+def start_estimates(session: Session, runs: Iterable[Run]) -> dict[str, datetime]:
+    """When Slurm expects these of the runs to start that wait, by run: one statement for any number of them."""
+    keys = {(run.cluster, *key): run.id for run in runs if run.state == "PENDING" and (key := key_of(run))}
+    if not keys:
+        return {}
+    asked = {"clusters": {one[0] for one in keys}, "jobs": {one[1] for one in keys}}
+    rows = session.execute(_ESTIMATES, asked)
+    return {keys[found]: at for *row, at in rows if (found := tuple(row)) in keys}
 
 
 class Place(NamedTuple):

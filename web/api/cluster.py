@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from tracker.actions.forecast import forecasts
 from tracker.states import LIVE_STATES
-from tracker.store import clusters, runs, tables
+from tracker.store import clusters, runs, tables, waits
 from web.api.described import described
 from web.api.exchange import answer, read_query
 from web.api.models import NoQuery, PageQuery, Text, Time, Told
@@ -103,7 +103,8 @@ def jobs() -> ResponseReturnValue:
         page = runs.find(session, viewer(), user=asked.user, states=LIVE_STATES, limit=asked.limit, cursor=asked.cursor)
         watched = clusters.all_of_them(session)
         expected = forecasts(session, page.items, now())
-    items = [Job.seen(run, expected.get(run.id)) for run in page.items]
+        starts = waits.start_estimates(session, page.items)
+    items = [Job.seen(run, expected.get(run.id), starts.get(run.id)) for run in page.items]
     return answer(JobList.seen(items, page.next_cursor, watched))
 
 

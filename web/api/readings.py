@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Literal
 
 from tracker.actions import efficiency as uses
@@ -83,7 +84,7 @@ class Forecast(Told):
     limit_at: Time | None
     percent_at_limit: float | None
     stalled_since: Time | None
-    verdict: Literal["finishes", "may not finish", "will not finish", "stalled", "no limit"]
+    verdict: Literal["finishes", "may not finish", "will not finish", "stalled", "silent", "no limit"]
     time_to_ask_for: str | None
     sentence: str
 
@@ -121,6 +122,7 @@ class Efficiency(Told):
     gpus_held: int
     gpus: list[GpuUse]
     gpu_percent: float | None
+    tasks: int | None
     sampled_percent: float | None
     sources: dict[str, Literal["accounting", "agent"]]
     lines: list[str]
@@ -151,11 +153,13 @@ class RunRead(Run):
 
 
 class Job(Run):
-    """A run of the queue, and what is to be expected of it."""
+    """A run of the queue, and what is to be expected of it; `start_estimate_at`: Slurm's word while it waits."""
 
     forecast: Forecast | None
+    start_estimate_at: Time | None
 
     @classmethod
-    def seen(cls, stored: tables.Run, found: expected.Forecast | None) -> Job:
+    def seen(cls, stored: tables.Run, found: expected.Forecast | None, start_at: datetime | None) -> Job:
         """The run as the store has it."""
-        return cls.model_construct(**dict(Run.of(stored)), forecast=Forecast.of(found))
+        told = {**dict(Run.of(stored)), "forecast": Forecast.of(found), "start_estimate_at": start_at}
+        return cls.model_construct(**told)
