@@ -126,7 +126,7 @@ def _follow(folder: Path, environ: dict[str, str], case: Case) -> None:
             runs = list(session.scalars(select(Run).where(Run.cluster == folder.name)))
             for run in runs if len(runs) == case.jobs else []:
                 output, user = _output(folder, run.job_id or 0), _USERS[(run.job_id or 0) % len(_USERS)]
-                logs.expect(session, run.id, "stdout", str(output), NODE, user)
+                logs.expect(session, [logs.Output(run.id, "stdout", str(output), NODE, user)])
     while True:
         with db.read() as session:
             followed = session.scalars(select(Log.offset_bytes).join(Run).where(Run.cluster == folder.name)).all()

@@ -73,6 +73,22 @@ def test_a_job_that_asked_for_too_much_is_told_what_would_have_been_enough(db: D
     ]
 
 
+def test_cores_are_divided_among_tasks(db: Database) -> None:
+    """Three cores busy: that is one for each of four tasks, and two for two. Sixteen tasks have no core to spare."""
+    lines = {}
+    for tasks in (2, 4, 16):
+        with db.write() as session:
+            run = ran(session, time_limit_s=4000)
+            hold(session, run, tasks=tasks)
+            hold(session, run)  # accounting does not tell them, and what is known stays
+            sampled(session, run, cpu=300, memory=9 * GIB)
+        found = told(db, run)
+        assert found.tasks == tasks
+        lines[tasks] = [line for line in found.lines if "cpus" in line]
+        assert not any("--cpus-per-task" in note for note in found.notes)
+    assert lines == {2: ["#SBATCH --cpus-per-task=2"], 4: ["#SBATCH --cpus-per-task=1"], 16: []}
+
+
 def test_fewer_cores_bring_no_less_memory(db: Database) -> None:
     """With --mem-per-cpu, or where the cluster gives memory by cores, a quarter of the cores has a quarter of it."""
     with db.write() as session:

@@ -205,7 +205,7 @@ def test_the_end_of_the_output_is_followed_and_kept(db: Database) -> None:
     Agent(db).send(hook("prolog", 12, at=1.7e9))
     run = only_run(db)
     with db.write() as session:
-        logs.expect(session, run.id, "stdout", "/home/alice/slurm-12.out", "n1", 1001)
+        logs.expect(session, [logs.Output(run.id, "stdout", "/home/alice/slurm-12.out", "n1", 1001)])
     (wanted,) = Agent(db).send()["follow"]
     assert wanted == {
         "folder": JOB, "stream": "stdout", "path": "/home/alice/slurm-12.out", "uid": 1001, "offset": 0,

@@ -250,6 +250,26 @@ def test_a_reused_job_id_is_another_run(story: Story) -> None:
     assert [(run.user, run.state) for run in story.runs()] == [("bob", "FAILED"), ("alice", "COMPLETED")]
 
 
+@pytest.mark.parametrize("is_asked", [True, False])
+def test_a_job_id_used_again_soon_after_a_node_failed_is_another_run(story: Story, is_asked: bool) -> None:
+    """In accounting it looks like a requeue; the controller has told of a job that was never requeued."""
+    failed = replace(RECORD, state="NODE_FAIL")
+    story.queue(replace(DONE, state="NODE_FAIL"))
+    story.accounting(failed)
+    later = {"submitted_at": at(60), "started_at": at(61)}
+    again = replace(RECORD, state="FAILED", exit_code=5, ended_at=at(62), **later)
+    story.queue(replace(RUNNING, **later))
+    if is_asked:
+        story.queue(replace(DONE, state="FAILED", ended_at=at(62), **later))
+    with story.db.write() as session:
+        register_ended(session, "dev", [failed, again], at(1000))
+    story.accounting(failed, again)
+    newer, older = story.runs()
+    assert [(run.state, run.exit_code, len(run.attempts)) for run in (newer, older)] == [
+        ("FAILED", 5, 1), ("NODE_FAIL", 0, 1),
+    ]  # fmt: skip
+
+
 TASK = {"array_job_id": 10, "array_task_id": 3}
 TASK_RECORD = replace(RECORD, array_job_id=10, array_task_ids=(3,))
 

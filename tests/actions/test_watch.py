@@ -95,6 +95,7 @@ def watcher_of(db: Database, slurm: Slurm) -> Watcher:
 def soon(watcher: Watcher) -> None:
     """Let it be time for every question but that for the configuration, whose recorded clock stands still."""
     watcher._not_before_s = {step: at for step, at in watcher._not_before_s.items() if step == "facts"}
+    watcher._accounting_rests_until_s = 0.0
 
 
 def run_of(db: Database, name: str) -> Run:
@@ -164,18 +165,22 @@ def test_without_accounting_what_the_controller_forgot_is_lost(
         assert "has no accounting" in (forgotten.reason or "")
 
 
-def test_a_waiting_task_that_slurm_forgot_was_cancelled_when_it_knows_the_array(db: Database, slurm: Slurm) -> None:
+def test_a_waiting_task_that_slurm_forgot_was_cancelled_when_it_knows_the_array(
+    db: Database, slurm: Slurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Slurm tells of tasks nowhere that were cancelled while others of their array waited."""
+    monkeypatch.setattr(watch_accounting, "UNTOLD_AFTER_S", 3600.0)
     watcher = watcher_of(db, slurm)
     watcher.look()
     slurm.forgotten_tasks = {5}
-    states = []
-    for _ in range(10):
+    asked, states = watcher._accounting._asked, []
+    for later_s in (0, 0, 3500, 100, 0):
         soon(watcher)
-        watcher._accounting._pauses = {run: (0.0, pause_s) for run, (_, pause_s) in watcher._accounting._pauses.items()}
+        for run, one in asked.items():
+            asked[run] = one._replace(first_s=one.first_s - later_s, again_s=0.0)
         watcher.look()
         states.append(_task(db, 5).state)
-    assert states[3:] == ["PENDING", *["CANCELLED"] * 6]
+    assert states == ["PENDING", "PENDING", "PENDING", "CANCELLED", "CANCELLED"]
     assert (_task(db, 5).state_source, _task(db, 5).accounting_due) == ("controller", False)
     assert _task(db, 6).state == "PENDING"
 
@@ -349,8 +354,8 @@ def test_accounting_between_looks_takes_its_share_of_the_time_and_tells_its_fail
         with db.write() as session:
             runs.by_ids(session, [run_of(db, "two_nodes").id])[0].accounting_due = True
         soon(watcher)
-        watcher._accounting._pauses.clear()
-        watcher._rests_until_s, watcher._next_look_s = 0.0, time.monotonic() + 5.0
+        watcher._accounting._asked.clear()
+        watcher._accounting_rests_until_s, watcher._next_look_s = 0.0, time.monotonic() + 5.0
         watcher._step()
 
     watcher._source._clock_s = lambda: clock_s[0]
@@ -358,7 +363,8 @@ def test_accounting_between_looks_takes_its_share_of_the_time_and_tells_its_fail
     began_s = time.monotonic()
     step()
     assert slurm.asked[-1] == "records"
-    assert min(watcher._rests_until_s, watcher._next_look_s) >= began_s + 20.0
+    assert watcher._accounting_rests_until_s >= began_s + 20.0
+    assert watcher._next_look_s < began_s + 20.0  # the controller has its own share of the time
     assert not watcher._has_news(watcher._know())
     slurm.accounting_is_silent = True
     with caplog.at_level(logging.WARNING):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
@@ -61,10 +62,20 @@ def test_the_limit_is_told_with_its_value_and_asked_for_once(db: Database, slurm
 
 def test_where_nobody_tells_limits_the_reason_stands_alone(db: Database, slurm: Slurm) -> None:
     slurm.accounting_is_silent = True
-    watcher_of(db, slurm).look()
+    watcher = watcher_of(db, slurm)
+    watcher.look()
     limited = read(db, "limited").waiting
     assert limited is not None
     assert limited.limit is None
+    slurm.accounting_is_silent = False
+    again_s = watcher._waits._limits_at_s
+    assert again_s <= time.monotonic() + watch_waits.LIMITS_AGAIN_AFTER_S
+    watcher._waits._limits_at_s = 0.0  # a minute later
+    soon(watcher)
+    watcher.look()
+    limited = read(db, "limited").waiting
+    assert limited is not None
+    assert limited.limit == "MaxJobsPU=1 of the QOS tight"
 
 
 def test_what_a_job_waits_for_is_named_with_its_state(db: Database, slurm: Slurm) -> None:

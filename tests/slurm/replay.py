@@ -118,7 +118,10 @@ def _fields(arguments: Sequence[str]) -> list[str]:
 
 
 def _as_asked(recorded: dict[str, Any], asked: Sequence[str]) -> str:
-    """What squeue or sacct would have said when asked for fewer fields, and sacct for no steps."""
+    """What squeue or sacct would have said when asked for fewer fields, and sacct for no steps.
+
+    Nothing in fields that were not asked for yet when it was recorded.
+    """
     told, wanted = _fields(recorded["arguments"]), _fields(asked)
     cells = recorded["answer"].split(_SEPARATOR)
     rows = [
@@ -126,4 +129,4 @@ def _as_asked(recorded: dict[str, Any], asked: Sequence[str]) -> str:
         for at in range(0, len(cells) - len(told), len(told))
     ]
     attempts = [row for row in rows if "--allocations" not in asked or "." not in row["JobIDRaw"]]
-    return "".join("".join(f"{row[name]}{_SEPARATOR}" for name in wanted) + "\n" for row in attempts)
+    return "".join("".join(f"{row.get(name, '')}{_SEPARATOR}" for name in wanted) + "\n" for row in attempts)

@@ -94,6 +94,7 @@ def test_what_a_job_of_the_queue_holds_and_asks_for(pair: tuple[Recording, Sourc
     assert on_gpus.gpu_count == 1
     assert (two.resources.nodes, two.nodes) == (2, f"{recording.facts['cluster']}-n[1-2]")
     assert (behind.resources.nodes, behind.gpu_count) == (2, 4)
+    assert (two.tasks, behind.tasks) == ((2, 2) if source.name == "rest" else (None, None))
 
 
 def test_what_only_the_controller_knows(pair: tuple[Recording, Source]) -> None:

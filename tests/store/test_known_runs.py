@@ -76,7 +76,7 @@ def test_any_number_of_runs_is_found_by_as_many_ids(db: Database) -> None:
         assert [run.id for run in runs.by_ids(session, [one, *map(str, many)])] == [one]
         assert runs.job_ids(session, [one, task, *map(str, many)]) == {one: 5, task: 6}
         assert {run.id for run in runs.of_cluster(session, "dev", many, many, many)} == {one, task}
-        assert [run.id for run in runs.without_job_id(session, "dev", many)] == [task]
+        assert [run.id for run in runs.without_job_id(session, "dev", [(one, one) for one in many])] == [task]
         assert runs.over(session, [("dev", job) for job in many], map(str, many)) == []
         assert attempts.gpus_on(session, {("dev", job) for job in many}, "n1") == {("dev", 5): []}
 

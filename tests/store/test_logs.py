@@ -25,7 +25,7 @@ class Stream:
         self.db = db
         Agent(db).send(hook("prolog", 12, at=1.7e9))
         with db.write() as session:
-            logs.expect(session, self.run(session).id, "stdout", "/home/alice/out", "n1", 1001)
+            logs.expect(session, [logs.Output(self.run(session).id, "stdout", "/home/alice/out", "n1", 1001)])
 
     def run(self, session: object) -> Run:
         run = runs.of_job(session, "dev", 12, datetime.now(timezone.utc))  # type: ignore[arg-type]
@@ -183,7 +183,7 @@ def test_of_streams_without_an_end_only_the_newest_are_read(db: Database) -> Non
                 session, experiment=experiment, now=now - timedelta(days=job), state="COMPLETED", state_source="hooks",
                 cluster="dev", job_id=job,
             )  # fmt: skip
-            logs.expect(session, run.id, "stdout", f"/out/{job}", "n1", 1001)
+            logs.expect(session, [logs.Output(run.id, "stdout", f"/out/{job}", "n1", 1001)])
     with db.read() as session:
         asked = {"clusters": ["dev"], "nodes": ["n1"]}
         assert len(session.execute(logs._OF_NODES, asked).all()) == logs.MOST_FOLLOWED

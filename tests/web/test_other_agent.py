@@ -67,7 +67,7 @@ def test_an_agent_that_knows_only_the_protocol_ships_a_job(server: Server) -> No
     with server.database.write() as session:
         (run,) = session.query(Run).all()
         run.time_limit_s = 600
-        logs.expect(session, run.id, "stdout", "/home/alice/slurm-12.out", "n1", 1001)
+        logs.expect(session, [logs.Output(run.id, "stdout", "/home/alice/slurm-12.out", "n1", 1001)])
     while agent.held < len(LINES):
         agent.lines()
     assert agent.told["dev.12"]["attempt"] == 1

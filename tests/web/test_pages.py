@@ -209,7 +209,7 @@ def test_new_output_costs_its_own_length_and_the_page_stays_short(server: Server
 def test_what_is_missing_in_an_output_is_told_at_its_place(server: Server, visit: Visit) -> None:
     with server.database.write() as session:
         run = samples.add_run(session)
-        logs.expect(session, run.id, "stdout", "/o", "n1", 1001)
+        logs.expect(session, [logs.Output(run.id, "stdout", "/o", "n1", 1001)])
         for offset, words, anew in ((0, b"begin\n", False), (5_000_006, b"later\n", False), (0, b"again\n", True)):
             sent = logs.Delivery(offset, words, True, anew=anew)
             logs.store(session, run, "stdout", sent, now=samples.moment(), keep_bytes=10_000)

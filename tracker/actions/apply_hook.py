@@ -52,7 +52,7 @@ def apply_hook(
     held = _gpus(said)
     attempts.add_node(session, attempt, cluster, node, held, at if apply is _end else None)
     session.flush()
-    attempts.put_in_order(session, run.id)
+    attempts.put_in_order(session, run.id, known)
     if held:
         gpus.settle(session, [run.id])
     runs.changes(run, updated_at=datetime.now(timezone.utc))

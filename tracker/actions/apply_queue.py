@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 from tracker.actions import comments
 from tracker.actions.join_tasks import ArrayTask, join_tasks
@@ -17,7 +18,7 @@ _SAME = timedelta(seconds=1)
 
 
 def apply_queue(session: Session, cluster: str, jobs: Sequence[QueuedJob], now: datetime) -> None:
-    """Bring the runs of these jobs to what the controller says."""
+    """Bring the runs of these jobs to what the controller says: by few statements, however many they are."""
     jobs = [job for job in jobs if not job.het_job_id or job.het_job_id == job.job_id]  # a het job is its leader
     known_runs.reserve(session, {(cluster, job.job_id) for job in jobs if job.job_id})
     join_tasks(session, cluster, map(_task, filter(_is_task, jobs)))
@@ -30,20 +31,16 @@ def apply_queue(session: Session, cluster: str, jobs: Sequence[QueuedJob], now: 
             (job.array_task_id for job in jobs if job.array_task_id is not None),
         )
     )
+    _register(session, cluster, known, jobs, now)
+    found = [(run, job) for job in jobs if (run := known.run_of(job))]
+    of_runs = attempts.of_runs(session, (run.id for run, _ in found))
     told = moments.Told()
-    held = []
-    for job in jobs:
-        run = known.run_of(job)
-        if run is None:
-            run = _registered(session, cluster, job, now)
-            known.add(run)
-        _apply(session, run, job, now, told)
-        if job.started_at and job.state in ("RUNNING", "SUSPENDED"):
-            held.append(_held(run, job, job.started_at))
+    for run, job in found:
+        _apply(session, run, of_runs[run.id], job, now, told)
     told.keep(session)
-    usages.hold(session, held)
-    begun = (known.run_of(job) for job in jobs if job.started_at or job.restarts)
-    gpus.settle(session, [run.id for run in begun if run])
+    logs.expect(session, [one for run, job in found for one in _outputs(run, job)])
+    usages.hold(session, [_held(run, job, job.started_at) for run, job in found if job.started_at and _holds(job)])
+    gpus.settle(session, [run.id for run, job in found if job.started_at or job.restarts])
 
 
 class _Known:
@@ -90,40 +87,54 @@ def _same(candidates: Sequence[Run], job: QueuedJob) -> Run | None:
     return None
 
 
-def _registered(session: Session, cluster: str, job: QueuedJob, now: datetime) -> Run:
-    return runs.add(
-        session, experiment=experiments.named(session, experiments.DEFAULT, now), now=now,
-        created_at=job.submitted_at or now, state="PENDING", state_source="controller", cluster=cluster,
-        job_id=job.job_id, array_job_id=job.array_job_id, array_task_id=job.array_task_id,
-    )  # fmt: skip
+def _register(session: Session, cluster: str, known: _Known, jobs: Sequence[QueuedJob], now: datetime) -> None:
+    """Make runs of the jobs of which there is none."""
+    fresh = {(job.job_id, job.array_job_id, job.array_task_id): job for job in jobs if known.run_of(job) is None}
+    if not fresh:
+        return
+    rows = [
+        {**_facts(job), "created_at": job.submitted_at or now, "state": "PENDING", "state_source": "controller",
+         "cluster": cluster, "name": job.name, "restarts": job.restarts if job.state else 0}
+        for job in fresh.values()
+    ]  # fmt: skip
+    for run in runs.add_all(session, rows, experiment=experiments.named(session, experiments.DEFAULT, now), now=now):
+        known.add(run)
 
 
-def _apply(session: Session, run: Run, job: QueuedJob, now: datetime, told: moments.Told) -> None:
+def _facts(job: QueuedJob) -> dict[str, Any]:
+    """What a row of the queue tells of a run whatever its state."""
+    return {
+        "job_id": job.job_id, "array_job_id": job.array_job_id, "array_task_id": job.array_task_id,
+        "het_job_id": job.het_job_id, "user": job.user, "account": job.account, "partition": job.partition,
+        "time_limit_s": job.time_limit_s, "gpus_requested": job.gpu_count, "work_dir": job.work_dir,
+        "command": job.command,
+    }  # fmt: skip
+
+
+def _apply(
+    session: Session, run: Run, known: list[Attempt], job: QueuedJob, now: datetime, told: moments.Told
+) -> None:  # fmt: skip
     if run.submitted_at is None or job.state == "PENDING":
         told.wait(run, job.submitted_at, job.eligible_at, "controller", now)
     different = runs.changes(
-        run, job_id=job.job_id, array_job_id=job.array_job_id, array_task_id=job.array_task_id,
-        het_job_id=job.het_job_id, user=job.user, account=job.account, partition=job.partition,
-        submitted_at=run.submitted_at or job.submitted_at, time_limit_s=job.time_limit_s, gpus_requested=job.gpu_count,
-        work_dir=job.work_dir, command=job.command, name=run.name or job.name,
+        run, **_facts(job), submitted_at=run.submitted_at or job.submitted_at, name=run.name or job.name
     )  # fmt: skip
     different |= comments.apply(session, run, job.comment, now)
     if job.state == "PENDING":
-        different |= _wait(session, run, job, now, told)
-    elif job.state in ("RUNNING", "SUSPENDED"):
-        different |= _go_on(session, run, job, now)
+        different |= _wait(session, run, known, job, now, told)
+    elif _holds(job):
+        different |= _go_on(session, run, known, job, now)
     elif job.state is not None:
-        different |= _end(session, run, job)
+        different |= _end(session, run, known, job)
     elif run.state in LIVE_STATES:
         run.accounting_due = True  # it is completing, for as long as its processes live: accounting knows the end
-    if job.state != "PENDING" and job.started_at:
-        _expect_logs(session, run, job)
     if different:
         run.updated_at = now
 
 
-def _wait(session: Session, run: Run, job: QueuedJob, now: datetime, told: moments.Told) -> bool:
-    known = attempts.of(session, run.id)
+def _wait(
+    session: Session, run: Run, known: list[Attempt], job: QueuedJob, now: datetime, told: moments.Told
+) -> bool:  # fmt: skip
     has_started_since = any(one.restarts == job.restarts for one in known) if known else run.state != "PENDING"
     if has_started_since:
         return False  # a hook has told of the start since Slurm was asked
@@ -139,8 +150,7 @@ def _wait(session: Session, run: Run, job: QueuedJob, now: datetime, told: momen
     return runs.changes(run, state="PENDING", state_source="controller", restarts=job.restarts) or different
 
 
-def _go_on(session: Session, run: Run, job: QueuedJob, now: datetime) -> bool:
-    known = attempts.of(session, run.id)
+def _go_on(session: Session, run: Run, known: list[Attempt], job: QueuedJob, now: datetime) -> bool:
     started_at = job.started_at
     if started_at is None:
         return False
@@ -175,11 +185,10 @@ def _pause(session: Session, run: Run, job: QueuedJob, started_at: datetime, now
         suspensions.end(known, min(resumed_at, now))
 
 
-def _end(session: Session, run: Run, job: QueuedJob) -> bool:
+def _end(session: Session, run: Run, known: list[Attempt], job: QueuedJob) -> bool:
     told = run.state_source == "accounting" and run.state in FINAL_STATES
     if told and not (run.ended_at and job.ended_at and job.ended_at > run.ended_at):
         return False  # a later end is that of a restart which nobody saw
-    known = attempts.of(session, run.id)
     if job.started_at:
         attempt = _attempt(session, run, known, job, job.started_at)
         if attempt.state == "SUSPENDED" and job.ended_at:
@@ -195,9 +204,13 @@ def _end(session: Session, run: Run, job: QueuedJob) -> bool:
     )  # fmt: skip
 
 
+def _holds(job: QueuedJob) -> bool:
+    return job.state in ("RUNNING", "SUSPENDED")
+
+
 def _held(run: Run, job: QueuedJob, started_at: datetime) -> usages.Held:
     held = job.resources
-    return usages.Held(run.id, started_at, held.cpus, held.memory_bytes, held.nodes, ended=False)
+    return usages.Held(run.id, started_at, held.cpus, held.memory_bytes, held.nodes, False, job.tasks)
 
 
 def _attempt(session: Session, run: Run, known: list[Attempt], job: QueuedJob, started_at: datetime) -> Attempt:
@@ -207,8 +220,11 @@ def _attempt(session: Session, run: Run, known: list[Attempt], job: QueuedJob, s
     return attempt or attempts.add(session, run.id, known, started_at, state, job.restarts, source="controller")
 
 
-def _expect_logs(session: Session, run: Run, job: QueuedJob) -> None:
+def _outputs(run: Run, job: QueuedJob) -> Iterator[logs.Output]:
+    """Where a job that has started writes."""
+    if job.state == "PENDING" or not job.started_at:
+        return
     if job.stdout:
-        logs.expect(session, run.id, "stdout", job.stdout, job.batch_node, job.uid)
+        yield logs.Output(run.id, "stdout", job.stdout, job.batch_node, job.uid)
     if job.stderr and job.stderr != job.stdout:
-        logs.expect(session, run.id, "stderr", job.stderr, job.batch_node, job.uid)
+        yield logs.Output(run.id, "stderr", job.stderr, job.batch_node, job.uid)

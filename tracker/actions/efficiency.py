@@ -6,7 +6,8 @@ Advice is given only where the evidence is good and what it saves matters, and n
 - memory: the most that was seen, with MEMORY_ROOM, where samples speak for ENOUGH of its time on each of its nodes, or
   accounting measured;
 - time: what it took, with TIME_ROOM;
-- processors: those busy in the mean with CPU_ROOM, or at the most in any sample, where samples speak for ENOUGH;
+- processors: those busy in the mean with CPU_ROOM, or at the most in any sample, where samples speak for ENOUGH; of a
+  job with several tasks their part of it;
 - GPUs: without those that did nothing at all.
 
 Fewer processors or GPUs may bring less memory with them (`--mem-per-cpu`, `DefMemPerGPU`): advice for them always says
@@ -58,8 +59,9 @@ class Efficiency:
     """How well a run uses, or used, what its newest attempt held. What nobody knows is None.
 
     `busy_cpus` in the mean of the time; memory is of a node, the most that was seen. `sources` tell of `cpu` and
-    `memory` whether `accounting` or the `agent` said it. `sampled_percent`: of this part of the time the agent
-    has samples. `lines` are options that would have been enough; `notes` are warnings, in sentences.
+    `memory` whether `accounting` or the `agent` said it. `tasks` is what it asked for (--ntasks). `sampled_percent`: of
+    this part of the time the agent has samples. `lines` are options that would have been enough; `notes` are warnings,
+    in sentences.
     """
 
     elapsed_s: float
@@ -70,6 +72,7 @@ class Efficiency:
     memory_bytes: float | None
     gpus_held: int
     gpus: Sequence[GpuUse]
+    tasks: int | None
     sampled_percent: float | None
     sources: Mapping[str, str]
     lines: Sequence[str] = field(default_factory=tuple)
@@ -136,7 +139,8 @@ def _measured(run: Run, summary: Mapping[str, Summary], elapsed_s: float, covere
     return Efficiency(
         elapsed_s=elapsed_s, time_limit_s=run.time_limit_s, cpus=held.cpus, busy_cpus=busy,
         requested_memory_bytes=held.memory_bytes / nodes or None, memory_bytes=memory, gpus_held=_gpus_held(run),
-        gpus=_gpus(run, summary), sampled_percent=None if covered is None else covered * 100, sources=sources,
+        gpus=_gpus(run, summary), tasks=held.tasks, sampled_percent=None if covered is None else covered * 100,
+        sources=sources,
     )  # fmt: skip
 
 
@@ -149,7 +153,7 @@ def _advised(found: Efficiency, run: Run, summary: Mapping[str, Summary], *, is_
     saves = enough and found.requested_memory_bytes and _saves_memory(enough, found.requested_memory_bytes)
     memory = _memory_line(enough) if enough and (saves or any(fewer)) else None
     lines = [line for line in (memory, *fewer, _time_line(found)) if line]
-    notes = [*(_notes(found) if is_seen else []), *_cautions(lines, run.array_job_id is not None)]
+    notes = [*(_notes(found) if is_seen else []), *_cautions(lines, found.tasks, run.array_job_id is not None)]
     return replace(found, lines=lines, notes=notes)
 
 
@@ -178,10 +182,11 @@ def _cpu_line(found: Efficiency, summary: Mapping[str, Summary]) -> str | None:
     peak, busy = _most(summary.get(_CPU)), found.busy_cpus
     if peak is None or busy is None:
         return None
-    wanted = max(1, math.ceil(busy * CPU_ROOM), math.ceil(peak / 100 - 0.05))
-    if wanted > found.cpus * _MOST_OF_ASKED or found.cpus - wanted < _LEAST_SAVED_CPUS:
+    tasks = found.tasks or 1
+    of_each = math.ceil(max(1, math.ceil(busy * CPU_ROOM), math.ceil(peak / 100 - 0.05)) / tasks)
+    if of_each * tasks > found.cpus * _MOST_OF_ASKED or found.cpus - of_each * tasks < _LEAST_SAVED_CPUS:
         return None
-    return f"#SBATCH --cpus-per-task={wanted}"
+    return f"#SBATCH --cpus-per-task={of_each}"
 
 
 def _gpu_line(found: Efficiency) -> str | None:
@@ -222,17 +227,17 @@ def _notes(found: Efficiency) -> list[str]:
     return notes
 
 
-def _cautions(lines: Sequence[str], is_task: bool) -> list[str]:
+def _cautions(lines: Sequence[str], tasks: int | None, is_of_array: bool) -> list[str]:
     """What to mind before these lines are taken over."""
     told = " ".join(lines)
     cautions = []
     if "--mem" in told:
         cautions.append("--mem takes the place of --mem-per-cpu and --mem-per-gpu: sbatch takes one of them.")
-    if "--cpus-per-task" in told:
+    if "--cpus-per-task" in told and tasks is None:
         cautions.append("--cpus-per-task is meant for one task: divide it among more (--ntasks).")
     if "--gres" in told:
         cautions.append("--gres takes the place of --gpus and the like; keep the GPUs' type if it names one.")
-    if lines and is_task:
+    if lines and is_of_array:
         cautions.append("Other tasks of its array may need more.")
     return cautions
 

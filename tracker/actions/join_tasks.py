@@ -35,7 +35,7 @@ def join_tasks(session: Session, cluster: str, tasks: Iterable[ArrayTask]) -> No
     wanted = {(one.array_job_id, one.array_task_id): one for one in tasks}
     waiting = {
         (run.array_job_id, run.array_task_id): run
-        for run in runs.without_job_id(session, cluster, {one.array_job_id for one in wanted.values()})
+        for run in runs.without_job_id(session, cluster, wanted.keys())
         if _waited(run, wanted.get((run.array_job_id, run.array_task_id)))  # type: ignore[arg-type]
     }
     if not waiting:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pwd
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from tracker.actions import comments
 from tracker.actions.join_tasks import ArrayTask
@@ -13,7 +14,7 @@ from tracker.slurm.records import Record
 from tracker.states import LIVE_STATES, SLURM_FINAL_STATES
 from tracker.store import attempts, experiments, gpus, known_runs, moments, runs, suspensions, usages
 from tracker.store.database import Session
-from tracker.store.tables import Run
+from tracker.store.tables import Attempt, Run
 
 Key = tuple[int, int | None]
 """How a job is told in the queue: job id, or array id and task."""
@@ -42,23 +43,38 @@ def tasks_of(records: Sequence[Record]) -> list[ArrayTask]:
 def reconcile(session: Session, due: Sequence[Run], records: Sequence[Record], live: set[Key], now: datetime) -> None:
     """Apply accounting to the runs about which it was asked. Those in `live` are in the queue, so not at their end."""
     found: dict[Key, list[Sequence[Record]]] = {}
-    all_chains = chains(records)
+    all_chains = _by_job(session, due[0].cluster or "", chains(records)) if due else []
     components = _components(all_chains)
     for chain in reversed(all_chains):
         for key in _keys(chain[0]):
             found.setdefault(key, []).append(chain)
-    told = moments.Told()
-    held = []
+    mine = []
     for run in due:
         key = key_of(run.job_id, run.array_job_id, run.array_task_id)
         candidates = [*found.get(key, ()), *found.get((run.job_id or 0, None), ())]
-        mine = next((one for one in candidates if _is_of(run, one)), None)
-        if mine is not None:
-            _apply(session, run, mine, components, key in live, now, told)
-            held += _held(run, mine[-1])
-    told.keep(session)
-    usages.hold(session, held)
-    gpus.settle(session, [run.id for run in due])
+        mine += [_Told(run, one, is_live=key in live) for one in candidates if _is_of(run, one)][:1]
+    _apply_all(session, mine, components, now)
+    gpus.settle(session, [one.run.id for one in mine])
+
+
+def _by_job(session: Session, cluster: str, found: list[list[Record]]) -> list[list[Record]]:
+    """Cut chains where another job with the same id begins of which the controller told: one that was never requeued.
+
+    A controller that lost its memory counts ids from 1 again. Accounting alone does not tell such a job, soon after a
+    node failed, from a requeue.
+    """
+    several = {chain[0].job_id for chain in found if len(chain) > 1}
+    if not several:
+        return found
+    first = {(run.job_id, run.submitted_at) for run in runs.of_cluster(session, cluster, several) if not run.restarts}
+    cut: list[list[Record]] = []
+    for chain in found:
+        cut.append(chain[:1])
+        for record in chain[1:]:
+            if (record.job_id, record.submitted_at) in first:
+                cut.append([])
+            cut[-1].append(record)
+    return cut
 
 
 def _components(found: Sequence[Sequence[Record]]) -> dict[int, list[Record]]:
@@ -81,29 +97,28 @@ def register_ended(session: Session, cluster: str, records: Sequence[Record], no
 
     Of runs that are known but not ended by accounting, accounting is due: it may have come late.
     """
-    all_chains = chains(records)
-    components, told = _components(all_chains), moments.Told()
+    all_chains = _by_job(session, cluster, chains(records))
+    components = _components(all_chains)
     ended = [one for one in all_chains if one[-1].state in SLURM_FINAL_STATES and not one[-1].requeued]
     ended = [chain for chain in ended if chain[0].het_job_id in (None, chain[0].job_id)]  # a het job is its leader
     known_runs.reserve(session, {(cluster, chain[0].job_id) for chain in ended})
     array_ids = {chain[0].array_job_id for chain in ended if chain[0].array_job_id is not None}
     known: dict[Key, list[Run]] = {}
-    for run in runs.of_cluster(session, cluster, {chain[0].job_id for chain in ended}, array_ids):
+    task_ids = {task_id for chain in ended for task_id in chain[0].array_task_ids}
+    for run in runs.of_cluster(session, cluster, {chain[0].job_id for chain in ended}, array_ids, task_ids):
         for key in {key_of(run.job_id, run.array_job_id, run.array_task_id), (run.job_id or 0, None)}:
             known.setdefault(key, []).append(run)
-    held = []
+    unknown = []
     for chain in ended:
         record = chain[0]
         candidates = {run.id: run for key in _keys(record) for run in known.get(key, ())}.values()
         mine = [run for run in candidates if _is_of(run, chain) or _covers(run, record)]
         for run in mine:
             run.accounting_due = run.accounting_due or _is_news(run, chain[-1])
-        for task_id in () if mine else record.array_task_ids or (None,):
-            run = _registered(session, cluster, record, task_id, now)
-            _apply(session, run, chain, components, is_live=False, now=now, told=told)
-            held += _held(run, chain[-1])
-    told.keep(session)
-    usages.hold(session, held)
+        unknown += [(chain, task_id) for task_id in (() if mine else record.array_task_ids or (None,))]
+    made = _register(session, cluster, [(chain[0], task_id) for chain, task_id in unknown], now)
+    told = [_Told(run, chain, is_live=False) for run, (chain, _) in zip(made, unknown, strict=True)]
+    _apply_all(session, told, components, now)
 
 
 def _is_of(run: Run, chain: Sequence[Record]) -> bool:
@@ -133,20 +148,44 @@ def _is_news(run: Run, last: Record) -> bool:
     return run.state_source != "accounting" or is_later
 
 
-def _registered(session: Session, cluster: str, record: Record, task_id: int | None, now: datetime) -> Run:
-    return runs.add(
-        session, experiment=experiments.named(session, experiments.DEFAULT, now), now=now,
-        created_at=record.submitted_at or now, state="PENDING", state_source="accounting", cluster=cluster,
-        job_id=record.job_id if record.started_at or task_id is None else None, array_job_id=record.array_job_id,
-        array_task_id=task_id,
-    )  # fmt: skip
+def _register(
+    session: Session, cluster: str, fresh: Sequence[tuple[Record, int | None]], now: datetime
+) -> list[Run]:  # fmt: skip
+    """Make a run of each of these jobs, or tasks of an array."""
+    if not fresh:
+        return []
+    rows = [
+        {"created_at": record.submitted_at or now, "state": "PENDING", "state_source": "accounting", "cluster": cluster,
+         "job_id": record.job_id if record.started_at or task_id is None else None,
+         "array_job_id": record.array_job_id, "array_task_id": task_id}
+        for record, task_id in fresh
+    ]  # fmt: skip
+    return runs.add_all(session, rows, experiment=experiments.named(session, experiments.DEFAULT, now), now=now)
+
+
+class _Told(NamedTuple):
+    """A run and the records of its job; one that is live, in the queue, is not at its end."""
+
+    run: Run
+    chain: Sequence[Record]
+    is_live: bool
+
+
+def _apply_all(
+    session: Session, told: Sequence[_Told], components: dict[int, list[Record]], now: datetime
+) -> None:  # fmt: skip
+    of_runs = attempts.of_runs(session, (one.run.id for one in told))
+    waits = moments.Told()
+    for run, chain, is_live in told:
+        _apply_attempts(session, run, of_runs[run.id], chain, components.get(chain[0].job_id, ()))
+        _apply(session, run, chain, is_live, now, waits)
+    waits.keep(session)
+    usages.hold(session, [one for run, chain, _ in told for one in _held(run, chain[-1])])
 
 
 def _apply(
-    session: Session, run: Run, chain: Sequence[Record], components: dict[int, list[Record]], is_live: bool,
-    now: datetime, told: moments.Told,
+    session: Session, run: Run, chain: Sequence[Record], is_live: bool, now: datetime, told: moments.Told
 ) -> None:  # fmt: skip
-    _apply_attempts(session, run, chain, components.get(chain[0].job_id, ()))
     for record in chain:
         told.wait(run, record.submitted_at, record.eligible_at, "accounting", now)
     first, last = chain[0], chain[-1]
@@ -177,8 +216,9 @@ def _apply(
         run.updated_at = now
 
 
-def _apply_attempts(session: Session, run: Run, chain: Sequence[Record], beside: Sequence[Record]) -> None:
-    known = attempts.of(session, run.id)
+def _apply_attempts(
+    session: Session, run: Run, known: list[Attempt], chain: Sequence[Record], beside: Sequence[Record]
+) -> None:  # fmt: skip
     for record in chain:
         if record.started_at is None:
             continue
@@ -193,8 +233,7 @@ def _apply_attempts(session: Session, run: Run, chain: Sequence[Record], beside:
         attempt.suspended_s = record.suspended_s
         attempt.started_at, attempt.ended_at, attempt.state = record.started_at, record.ended_at, state
         attempts.add_nodes(attempt, record.nodes)
-    session.flush()
-    attempts.put_in_order(session, run.id)
+    attempts.put_in_order(session, run.id, known)
 
 
 def _gpu_count(record: Record, beside: Sequence[Record]) -> int:

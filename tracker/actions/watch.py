@@ -21,7 +21,7 @@ from tracker.actions.watch_waits import WaitsLook
 from tracker.errors import Conflict, SlurmUnavailable, Unavailable
 from tracker.settings import Settings
 from tracker.slurm.choice import chosen
-from tracker.slurm.counted import Counted
+from tracker.slurm.counted import ACCOUNTING, CONTROLLER, Counted
 from tracker.slurm.missing import missing
 from tracker.slurm.records import ClusterFacts
 from tracker.slurm.source import Source
@@ -60,7 +60,7 @@ class Watcher:
         self._skew = timedelta(0)
         self._stands_by = False
         self._next_look_s = 0.0
-        self._rests_until_s = 0.0  # nothing is asked between looks before
+        self._accounting_rests_until_s = 0.0
         self._renew_at_s = 0.0
         self._problems: dict[str, str] = {}  # of steps that failed when they were taken last
         self._not_before_s: dict[str, float] = {}  # of the steps that are not taken at each look
@@ -113,24 +113,21 @@ class Watcher:
         Raises SlurmUnavailable when the controller is silent, Conflict when another watcher has this cluster.
         Accounting may be silent alone: the queue is shown all the same, with the problem beside it.
         """
-        began_s, waited_s = time.monotonic(), self._source.waited_s
+        began_s, waited_s = time.monotonic(), self._source.waited_s(CONTROLLER)
         try:
             news = self._ask()
         except SlurmUnavailable as problem:
             pause_s = self._pace.after_failure(began_s=began_s, ended_s=time.monotonic())
-            self._rests_until_s = began_s + pause_s
+            self._accounting_rests_until_s = began_s + pause_s
             self._plan(began_s + pause_s, str(problem))
             raise
-        waited_s = self._source.waited_s - waited_s
-        self._rests_until_s = began_s + self._pace.rest_s(waited_s)
+        waited_s = self._source.waited_s(CONTROLLER) - waited_s
         self._plan(began_s + self._pace.after(ended_s=time.monotonic(), waited_s=waited_s, news=news))
 
     def _ask_between_looks(self) -> None:
-        """Ask accounting about what has ended since; what that takes counts like the look's own questions."""
-        began_s, waited_s = time.monotonic(), self._source.waited_s
+        """Ask accounting about what has ended since."""
         self._try("accounting", self._settings.watch_interval_s, self._ask_accounting)
-        self._rests_until_s = began_s + self._pace.rest_s(self._source.waited_s - waited_s)
-        self._plan(max(self._next_look_s, self._rests_until_s))
+        self._plan(self._next_look_s)
 
     def leave(self) -> None:
         """Let another watcher have the cluster at once."""
@@ -142,12 +139,15 @@ class Watcher:
         """Put all questions that it is time for; whether anything has happened."""
         cluster = self._know().name
         self._take(cluster)
-        news = self._queue.take(cluster, now(), self._renew)
-        news |= self._try("accounting", self._settings.watch_interval_s, self._ask_accounting)
-        self._try("catch up", CATCH_UP_EVERY_S, self._catch_up)
+        has_rested = time.monotonic() >= self._accounting_rests_until_s
+        news = self._queue.take(cluster, now(), self._between)
+        if has_rested:
+            news |= self._try("accounting", self._settings.watch_interval_s, self._ask_accounting)
+            self._try("catch up", CATCH_UP_EVERY_S, self._catch_up)
         self._try("nodes", NODES_EVERY_S, self._look_at_nodes)
         self._try("waits", WAITS_EVERY_S, self._look_at_waits)
-        self._try("usage", USAGE_EVERY_S, self._ask_usage)
+        if has_rested:
+            self._try("usage", USAGE_EVERY_S, self._ask_usage)
         return news
 
     def _know(self) -> ClusterFacts:
@@ -182,20 +182,33 @@ class Watcher:
         self._stands_by = False
         self._renew_at_s = time.monotonic() + RENEW_AFTER_S
 
+    def _between(self) -> None:
+        """What must not wait until all of a long queue is applied: the lease, and jobs that have ended."""
+        self._renew()
+        if self._facts is not None and self._has_news(self._facts):
+            self._try("accounting", self._settings.watch_interval_s, self._ask_accounting)
+
     def _renew(self) -> None:
         """Stay the cluster's watcher while a look takes long. Raises Conflict when another one is by now."""
         if self._facts is not None and time.monotonic() >= self._renew_at_s:
             self._take(self._facts.name)
 
     def _try(self, step: str, every_s: float, take: Callable[[], bool]) -> bool:
-        """Take a step if it is time to; when Slurm does not answer, tell it and leave the step alone for a while."""
+        """Take a step if it is time to; when Slurm does not answer, tell it and leave the step alone for a while.
+
+        What slurmdbd was asked meanwhile, it has its rest after that.
+        """
         if not self._is_time(step, every_s):
             return False
+        began_s, waited_s = time.monotonic(), self._source.waited_s(ACCOUNTING)
         try:
             news = take()
         except SlurmUnavailable as problem:
             self._leave_alone(step, problem)
             return False
+        finally:
+            rest_s = self._pace.rest_s(self._source.waited_s(ACCOUNTING) - waited_s)
+            self._accounting_rests_until_s = max(self._accounting_rests_until_s, began_s + rest_s)
         self._problems.pop(step, None)
         return news
 
@@ -228,7 +241,7 @@ class Watcher:
 
     def _has_news(self, facts: ClusterFacts) -> bool:
         """Whether a job has ended whose end accounting can be asked about."""
-        if time.monotonic() < max(self._rests_until_s, self._not_before_s.get("accounting", 0.0)):
+        if time.monotonic() < max(self._accounting_rests_until_s, self._not_before_s.get("accounting", 0.0)):
             return False
         return self._accounting.is_due(facts.name)
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Iterable, Sequence, Set
 from datetime import datetime, timedelta, timezone
+from typing import NamedTuple
 
 from tracker.actions.end_beside import end_beside
 from tracker.actions.join_tasks import join_tasks
 from tracker.actions.reconcile import Key, key_of, reconcile, register_ended, tasks_of
 from tracker.actions.watch_queue import QueueLook
 from tracker.errors import SlurmUnavailable
+from tracker.slurm.records import Record
 from tracker.slurm.source import MAX_JOBS_A_QUESTION, Source
 from tracker.states import LIVE_STATES, LOST
 from tracker.store import clusters, known_runs, runs
@@ -19,6 +21,8 @@ from tracker.store.tables import Run
 
 RUNS_A_QUESTION = 1000
 """So many runs are brought up to date by one answer at most; the question names MAX_JOBS_A_QUESTION jobs."""
+RUNS_A_TRANSACTION = 200
+"""Agents want to write, too, and on SQLite one writes at a time."""
 LEAST_PAUSE_S = 0.2
 MAX_PAUSE_S = 30.0
 FIRST_LOOK_BACK = timedelta(hours=1)
@@ -30,8 +34,16 @@ LATE_EVERY_S = 3600.0
 """Once in this time the last LATE_BY are read again: slurmctld keeps what slurmdbd cannot take, and tells it late."""
 SETTLES_AFTER_S = 600.0
 """After an outage of accounting its window is read again for so long, while slurmctld hands in what it kept."""
-UNTOLD_AFTER_S = 1.5
-"""With a pause of so long accounting was asked five times, over three seconds: what it has to tell is there by then."""
+UNTOLD_AFTER_S = 3.0
+"""What accounting has to tell is there by then."""
+
+
+class _Asked(NamedTuple):
+    """When accounting was asked first about a run, without a final word, and will be again, after which pause."""
+
+    first_s: float
+    again_s: float
+    pause_s: float
 
 
 class AccountingLook:
@@ -39,7 +51,7 @@ class AccountingLook:
 
     def __init__(self, db: Database, source: Source, queue: QueueLook, user: str | None) -> None:
         self._db, self._source, self._queue, self._user = db, source, queue, user
-        self._pauses: dict[str, tuple[float, float]] = {}  # run id -> when to ask again, and the pause then
+        self._asked: dict[str, _Asked] = {}  # by run id
         self._stays_until_s = 0.0  # the window begins where it did until this moment
         self._late_at_s = time.monotonic() + LATE_EVERY_S
 
@@ -53,6 +65,13 @@ class AccountingLook:
         if not due:
             return False
         records = self._source.records(set(due.values()))
+        run_ids = list(due)
+        for start in range(0, len(run_ids), RUNS_A_TRANSACTION):
+            self._apply(cluster, run_ids[start : start + RUNS_A_TRANSACTION], records)
+        return True
+
+    def _apply(self, cluster: str, due: Sequence[str], records: Sequence[Record]) -> None:
+        """Bring these runs to what accounting has answered, in one transaction."""
         with self._db.write() as session:
             known_runs.reserve(session, {(cluster, one.job_id) for one in records}, due)
             join_tasks(session, cluster, tasks_of(records))
@@ -63,7 +82,6 @@ class AccountingLook:
             self._give_up(asked, live)
             still_due = {run.id for run in asked if run.accounting_due}
         self._pause(due, still_due)
-        return True
 
     def catch_up(self, cluster: str, skew: timedelta, renew: Callable[[], None]) -> None:
         """Register jobs that ended while nobody watched and no hook told; after a long absence a day at a time.
@@ -113,13 +131,15 @@ class AccountingLook:
     def _tell_cancelled(self, asked: Iterable[Run], arrays: Set[int | None]) -> None:
         """Tasks that waited, left the queue, and of which accounting has nothing although it knows their arrays.
 
-        They can only have been cancelled: Slurm forgets such tasks, in the queue and in accounting.
+        They can only have been cancelled: Slurm forgets such tasks, in the queue and in accounting. One that had
+        started would be in the queue (MinJobAge).
         """
         known = self._queue.known()
         arrays = arrays | {array_id for array_id, task in known if task is not None}
         for run in asked:
             waited = run.state == "PENDING" and run.job_id is None and run.array_job_id in arrays
-            untold = self._pauses.get(run.id, (0, 0))[1] >= UNTOLD_AFTER_S
+            before = self._asked.get(run.id)
+            untold = before is not None and time.monotonic() >= before.first_s + UNTOLD_AFTER_S
             if waited and untold and _key_of(run) not in known:
                 _end(run, "CANCELLED", "while it waited; by whom Slurm does not tell")
 
@@ -130,7 +150,8 @@ class AccountingLook:
         """
         for run in asked:
             forgotten = _key_of(run) not in live
-            if run.state in LIVE_STATES and forgotten and self._pauses.get(run.id, (0, 0))[1] >= MAX_PAUSE_S:
+            before = self._asked.get(run.id)
+            if run.state in LIVE_STATES and forgotten and before is not None and before.pause_s >= MAX_PAUSE_S:
                 _end(run, LOST, "Slurm lost it: see `sacctmgr show runawayjobs`")
 
     def _requeuing(self, run: Run) -> Key:
@@ -145,7 +166,7 @@ class AccountingLook:
         News come first: many runs of which accounting tells nothing stand before nobody.
         """
         with self._db.read() as session:
-            found = runs.due(session, cluster, RUNS_A_QUESTION + len(self._pauses))
+            found = runs.due(session, cluster, RUNS_A_QUESTION + len(self._asked))
             may_ask = [one for one in found if time.monotonic() >= self._not_before_s(one)]
             chosen = sorted(may_ask, key=self._not_before_s)[:RUNS_A_QUESTION]
             job_ids = runs.job_ids(session, chosen)
@@ -154,16 +175,17 @@ class AccountingLook:
         return {one: job_id for one, job_id in of_runs.items() if job_id in asked}
 
     def _not_before_s(self, run_id: str) -> float:
-        return self._pauses.get(run_id, (0.0, 0.0))[0]
+        before = self._asked.get(run_id)
+        return before.again_s if before else 0.0
 
     def _pause(self, asked: Iterable[str], still_due: set[str]) -> None:
         """Ask again about those that accounting had no final word on, with growing pauses."""
+        now_s = time.monotonic()
         for run_id in asked:
+            before = self._asked.pop(run_id, None)
             if run_id in still_due:
-                pause_s = min(max(self._pauses.get(run_id, (0.0, 0.0))[1] * 2, LEAST_PAUSE_S), MAX_PAUSE_S)
-                self._pauses[run_id] = (time.monotonic() + pause_s, pause_s)
-            else:
-                self._pauses.pop(run_id, None)
+                pause_s = min(before.pause_s * 2, MAX_PAUSE_S) if before else LEAST_PAUSE_S
+                self._asked[run_id] = _Asked(before.first_s if before else now_s, now_s + pause_s, pause_s)
 
 
 def _key_of(run: Run) -> Key:

@@ -21,7 +21,7 @@ from tracker.store import waits
 from tracker.store.database import Database
 from tracker.store.waits import NO_TASK, Key
 
-LIMITS_EVERY_S = 3600.0
+LIMITS_EVERY_S, LIMITS_AGAIN_AFTER_S = 3600.0, 60.0
 PRUNE_EVERY_S = 3600.0
 PRIORITIES_EVERY_S = 60.0
 """So often a row is written of which the priority alone has changed: Slurm lets those of all jobs grow together."""
@@ -96,13 +96,18 @@ class WaitsLook:
         }  # fmt: skip
 
     def _limits_if_needed(self, cluster: str, waiting: Iterable[QueuedJob]) -> Limits | None:
-        """The limits, asked for once in LIMITS_EVERY_S at most, and only while one holds a job back."""
+        """The limits, asked for once in LIMITS_EVERY_S at most, and only while one holds a job back.
+
+        Nobody may be there to tell them, as without accounting, or not to us: a reason is without a value then, and
+        they are asked for again after LIMITS_AGAIN_AFTER_S.
+        """
         if not any(names_limit(job.reason) for job in waiting):
             return None
         if time.monotonic() >= self._limits_at_s:
-            self._limits_at_s = time.monotonic() + LIMITS_EVERY_S
-            with suppress(SlurmUnavailable):  # without accounting, or where we are not told: a reason without a value
+            self._limits_at_s = time.monotonic() + LIMITS_AGAIN_AFTER_S
+            with suppress(SlurmUnavailable):
                 self._limits = self._source.limits(cluster)
+                self._limits_at_s = time.monotonic() + LIMITS_EVERY_S
         return self._limits
 
 

@@ -13,7 +13,9 @@ from tracker.slurm.records import ClusterFacts, Limits, Node, QueuedJob, Record,
 from tracker.slurm.source import Source
 
 HOUR_S = 3600.0
-KINDS = ("facts", "queue", "nodes", "records", "ended", "usage", "limits")
+CONTROLLER, ACCOUNTING = ("facts", "queue", "nodes"), ("records", "ended", "usage", "limits")
+"""Kinds of questions: to slurmctld, and to slurmdbd."""
+KINDS = (*CONTROLLER, *ACCOUNTING)
 Answer = TypeVar("Answer")
 
 
@@ -50,10 +52,9 @@ class Counted:
         self._source, self._clock_s = source, clock_s
         self.counts: dict[str, Count] = {kind: Count() for kind in KINDS}
 
-    @property
-    def waited_s(self) -> float:
-        """Seconds that all answers took together."""
-        return sum(one.total_s for one in self.counts.values())
+    def waited_s(self, kinds: Iterable[str]) -> float:
+        """Seconds that all answers to questions of these kinds took together."""
+        return sum(self.counts[kind].total_s for kind in kinds)
 
     @property
     def name(self) -> str:

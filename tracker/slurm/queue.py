@@ -16,8 +16,8 @@ from tracker.slurm.values import OutputFacts, exit_of, given, limit_s, moment, r
 FIELDS = (
     "JobID", "ArrayJobID", "ArrayTaskID", "HetJobID", "UserName", "UserID", "Account", "Partition", "QOS", "State",
     "Reason", "SubmitTime", "EligibleTime", "StartTime", "EndTime", "TimeLimit", "TimeUsed", "NodeList", "SchedNodes",
-    "tres-alloc", "RestartCnt", "BatchHost", "PriorityLong", "exit_code", "Dependency", "Reservation", "Feature",
-    "Licenses", "Name", "Comment", "WorkDir", "Command", "StdOut", "StdErr",
+    "tres-alloc", "RestartCnt", "BatchHost", "PriorityLong", "exit_code", "NumTasks", "Dependency", "Reservation",
+    "Feature", "Licenses", "Name", "Comment", "WorkDir", "Command", "StdOut", "StdErr",
 )  # fmt: skip
 
 
@@ -84,6 +84,7 @@ def _job(row: dict[str, str], task_id: int | None, throttle: int | None) -> Queu
         restarts=whole(row["RestartCnt"]) or 0,
         batch_node=given(row["BatchHost"]),
         priority=whole(row["PriorityLong"]),
+        tasks=whole(row["NumTasks"]) or None,
         exit_code=exit_code,
         signal=signal,
         dependency=given(row["Dependency"]),

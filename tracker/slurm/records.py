@@ -63,6 +63,7 @@ class QueuedJob:
     start_estimate_at: datetime | None = field(default=None, compare=False)  # the backfill scheduler's, while it waits
     scheduled_nodes: str | None = field(default=None, compare=False)
     run_time_s: int | None = field(default=None, compare=False)  # time suspended is not counted
+    tasks: int | None = field(default=None, compare=False)  # that it asked for (--ntasks)
 
 
 @dataclass(frozen=True)

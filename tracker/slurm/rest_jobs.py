@@ -82,6 +82,7 @@ def _job(one: dict[str, Any], task_id: int | None) -> QueuedJob:
         restarts=value.number(one.get("restart_cnt")) or 0,
         batch_node=batch_node,
         priority=value.number(one.get("priority")),
+        tasks=value.positive(one.get("tasks")),
         exit_code=exit_code,
         signal=signal,
         dependency=value.name(one.get("dependency")),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from itertools import groupby
 from typing import NamedTuple
@@ -18,6 +18,7 @@ from tracker.store.runs import CLOCK_SLACK
 from tracker.store.tables import Attempt, Gpu, Run
 
 _RUNS = Run.__table__.c
+_OF_RUNS = select(Attempt).where(among(Attempt.__table__.c.run_id, "runs")).order_by(Attempt.number)
 _ONE_NODE = re.compile(r"[A-Za-z0-9_.-]+\Z")
 _ASIDE = 1_000_000  # numbers change by way of these, so that no two rows have the same one on the way
 END_SLACK = timedelta(seconds=1)
@@ -36,6 +37,14 @@ def of(session: Session, run_id: str) -> list[Attempt]:
     """The attempts of a run, the first one first."""
     query = select(Attempt).where(Attempt.run_id == run_id).order_by(Attempt.number)
     return list(session.scalars(query))
+
+
+def of_runs(session: Session, run_ids: Iterable[str]) -> dict[str, list[Attempt]]:
+    """The attempts of each of these runs, the first one first: one statement for any number of them."""
+    found: dict[str, list[Attempt]] = {run_id: [] for run_id in run_ids}
+    for attempt in session.scalars(_OF_RUNS, {"runs": list(found)}) if found else ():
+        found[attempt.run_id].append(attempt)
+    return found
 
 
 def holding(attempts: Sequence[Attempt], at: datetime, restarts: int | None = None) -> Attempt | None:
@@ -72,7 +81,10 @@ def add(
     *,
     source: str,
 ) -> Attempt:
-    """Add an attempt to a run and to the list. `source` told of it; those that began before are over by then."""
+    """Add an attempt to a run that is stored, and to the list of its attempts.
+
+    `source` told of it; those that began before are over by then.
+    """
     before = [one for one in attempts if started_at and one.started_at and one.started_at < started_at]
     if started_at and before:
         give_back(session, run_id, before, started_at)
@@ -81,7 +93,6 @@ def add(
         run_id=run_id, number=number, started_at=started_at, state=state, restarts=restarts, start_source=source
     )
     session.add(attempt)
-    session.flush()
     attempts.append(attempt)
     return attempt
 
@@ -101,12 +112,12 @@ def give_back(
             attempt.state = "REQUEUED"
 
 
-def put_in_order(session: Session, run_id: str) -> None:
+def put_in_order(session: Session, run_id: str, known: list[Attempt]) -> None:
     """Number the attempts by their start: one that Slurm's accounting tells of late may come before known ones."""
-    known = of(session, run_id)
     ordered = sorted(known, key=lambda one: (one.started_at is not None, one.started_at, one.number))
     if ordered == known:
         return
+    session.flush()
     new_number = {one.number: place for place, one in enumerate(ordered, start=1)}
     for table, column in ((Attempt, Attempt.number), (Gpu, Gpu.attempt)):
         mine = update(table).where(table.run_id == run_id).execution_options(synchronize_session=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -66,17 +66,33 @@ class Delivery(NamedTuple):
     file: str | None = None
 
 
-def expect(session: Session, run_id: str, stream: str, path: str, node: str | None, uid: int | None) -> None:
-    """Say where a stream of the run is written, so that the agent of that node follows it."""
-    log = session.get(Log, (run_id, stream))
-    if log is None:
-        session.add(Log(run_id=run_id, stream=stream, path=path, node=node, uid=uid))
-    elif (log.path, log.node) != (path, node) or log.complete:
-        if log.path != path:
-            log.offset_bytes, log.file = 0, None
-        log.path, log.node, log.complete, log.problem = path, node, False, None
+class Output(NamedTuple):
+    """Where a stream of a run is written: the file, and the node and the user that write it."""
+
+    run_id: str
+    stream: str
+    path: str
+    node: str | None
+    uid: int | None
 
 
+def expect(session: Session, outputs: Sequence[Output]) -> None:
+    """Say where streams are written, so that the agents of those nodes follow them. Their runs are stored."""
+    if not outputs:
+        return
+    of_runs = session.scalars(_OF_RUNS, {"runs": list({one.run_id for one in outputs})})
+    known = {(log.run_id, log.stream): log for log in of_runs}
+    for one in outputs:
+        log = known.get((one.run_id, one.stream))
+        if log is None:
+            session.add(known.setdefault((one.run_id, one.stream), Log(**one._asdict())))
+        elif (log.path, log.node) != (one.path, one.node) or log.complete:
+            if log.path != one.path:
+                log.offset_bytes, log.file = 0, None
+            log.path, log.node, log.complete, log.problem = one.path, one.node, False, None
+
+
+_OF_RUNS = select(Log).where(among(Log.__table__.c.run_id, "runs"))
 _NEWEST_FIRST = Run.created_at.desc()
 _FOLLOWED = (
     select(Run.job_id, Log.stream, Log.path, Log.uid, Log.offset_bytes, Log.file)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any, NamedTuple
@@ -234,11 +234,19 @@ def _identifies(ident: str) -> ColumnElement[bool]:
 
 def add(session: Session, *, experiment: Experiment, now: datetime, **facts: Any) -> Run:
     """Make a run. `created_at` is now unless given; other facts are columns."""
-    run = Run(**{"created_at": now, "updated_at": now, **facts}, experiment_id=experiment.id)
-    run.id = run.id or new_id(run.created_at, (run.array_job_id or run.job_id or 0) + (run.array_task_id or 0))
-    session.add(run)
+    return add_all(session, [facts], experiment=experiment, now=now)[0]
+
+
+def add_all(
+    session: Session, rows: Iterable[Mapping[str, Any]], *, experiment: Experiment, now: datetime
+) -> list[Run]:  # fmt: skip
+    """Make a run of each row, as `add` does: one statement for any number of them."""
+    made = [Run(**{"created_at": now, "updated_at": now, **facts}, experiment_id=experiment.id) for facts in rows]
+    for run in made:
+        run.id = run.id or new_id(run.created_at, (run.array_job_id or run.job_id or 0) + (run.array_task_id or 0))
+    session.add_all(made)
     session.flush()
-    return run
+    return made
 
 
 def new_id(created_at: datetime, job_id: int = 0) -> str:
@@ -287,10 +295,11 @@ def of_cluster(
     return list(session.scalars(query.order_by(Run.created_at), asked))
 
 
-def without_job_id(session: Session, cluster: str, array_job_ids: Iterable[int]) -> list[Run]:
-    """Tasks of these arrays that have no job id, as far as we know; oldest first."""
-    query = select(Run).where(Run.cluster == cluster, _OF_ARRAYS, Run.job_id.is_(None)).order_by(Run.created_at)
-    return list(session.scalars(query, {"arrays": {*array_job_ids}}))
+def without_job_id(session: Session, cluster: str, tasks: Collection[tuple[int, int]]) -> list[Run]:
+    """Tasks (array id and task) that have no job id, as far as we know, and perhaps others; oldest first."""
+    asked = {"arrays": {one for one, _ in tasks}, "tasks": {one for _, one in tasks}}
+    named = (Run.cluster == cluster, _OF_ARRAYS, among(_RUNS.array_task_id, "tasks"), Run.job_id.is_(None))
+    return list(session.scalars(select(Run).where(*named).order_by(Run.created_at), asked))
 
 
 @dataclass(frozen=True)

@@ -237,6 +237,7 @@ class Usage(Table):
     cpus: Mapped[int]
     memory_bytes: Mapped[int]
     nodes: Mapped[int]
+    tasks: Mapped[int | None]
     due: Mapped[bool] = mapped_column(default=False)
     cpu_s: Mapped[float | None]
     used_memory_bytes: Mapped[int | None]

@@ -18,7 +18,10 @@ _OF_RUNS = among(_USAGES.run_id, "runs")
 
 
 class Held(NamedTuple):
-    """What an attempt holds of processors, memory and nodes, all nodes together. `ended`: nothing more will come."""
+    """What an attempt holds of processors, memory and nodes, all nodes together. `ended`: nothing more will come.
+
+    `tasks`: how many of them the job asked for (--ntasks); None where that was not told.
+    """
 
     run_id: str
     started_at: datetime
@@ -26,22 +29,34 @@ class Held(NamedTuple):
     memory_bytes: int
     nodes: int
     ended: bool
+    tasks: int | None = None
 
 
 def hold(session: Session, held: Sequence[Held]) -> None:
-    """Say what attempts hold. What is known of an earlier attempt of the same run gives way; of this one it stays."""
+    """Say what attempts hold. What is known of an earlier attempt of the same run gives way; of this one it stays.
+
+    How many tasks a job has is the same for all of its attempts.
+    """
     told = {one.run_id: one for one in held}
     if not told:
         return
-    known = select(_USAGES.run_id, _USAGES.started_at, _USAGES.cpu_s, _USAGES.used_memory_bytes).where(_OF_RUNS)
-    used = {(run_id, at): (cpu_s, memory) for run_id, at, cpu_s, memory in session.execute(known, {"runs": list(told)})}
-    upsert(session, Usage, [_row(one, *used.get((one.run_id, one.started_at), (None, None))) for one in told.values()])
+    known = {row.run_id: row for row in session.execute(_KNOWN, {"runs": list(told)})}
+    upsert(session, Usage, [_row(one, known.get(one.run_id)) for one in told.values()])
 
 
-def _row(held: Held, cpu_s: float | None, memory_bytes: int | None) -> dict[str, Any]:
+_KNOWN = select(
+    _USAGES.run_id, _USAGES.started_at, _USAGES.cpu_s, _USAGES.used_memory_bytes, _USAGES.tasks
+).where(_OF_RUNS)  # fmt: skip
+
+
+def _row(held: Held, known: Any) -> dict[str, Any]:
+    same = known if known is not None and known.started_at == held.started_at else None
+    cpu_s, memory_bytes = (same.cpu_s, same.used_memory_bytes) if same else (None, None)
+    tasks = held.tasks or (known.tasks if known else None)
     return {
         "run_id": held.run_id, "started_at": held.started_at, "cpus": held.cpus, "memory_bytes": held.memory_bytes,
-        "nodes": held.nodes, "due": held.ended and cpu_s is None, "cpu_s": cpu_s, "used_memory_bytes": memory_bytes,
+        "nodes": held.nodes, "tasks": tasks, "due": held.ended and cpu_s is None, "cpu_s": cpu_s,
+        "used_memory_bytes": memory_bytes,
     }  # fmt: skip
 
 
