@@ -155,6 +155,20 @@ def test_a_queue_asked_before_the_prolog_does_not_stop_the_run(story: Story) -> 
     assert story.run().state == "RUNNING"
 
 
+def test_the_controller_tells_the_exit_code_where_nobody_else_does(story: Story) -> None:
+    story.queue(replace(DONE, state="FAILED", exit_code=3, signal=0))
+    assert (story.run().state, story.run().exit_code, story.run().signal) == ("FAILED", 3, 0)
+
+
+def test_a_requeue_of_which_hooks_alone_told_has_both_attempts(story: Story) -> None:
+    """The watcher was away: it sees the job when all is over."""
+    story.hooks(prolog())
+    again = {"submitted_at": at(21), "started_at": at(40), "ended_at": at(50)}
+    story.queue(replace(DONE, restarts=1, **again))
+    story.accounting(replace(RECORD, state="PENDING", requeued=True), replace(RECORD, **again))
+    assert [one.started_at for one in story.run().attempts] == [at(10), at(40)]
+
+
 def test_accounting_is_not_overruled(story: Story) -> None:
     story.queue(DONE)
     story.accounting(replace(RECORD, state="TIMEOUT"))

@@ -61,12 +61,12 @@ class Own:
         """Her runs by job id."""
         return {one["job_id"]: one for one in self.api("/runs?limit=100")["items"]}
 
-    def until(self, job: int, state: str) -> dict[str, Any]:
-        """The run as soon as it is in that state."""
+    def until(self, job: int, state: str, source: str = "") -> dict[str, Any]:
+        """The run as soon as it is in that state, by the word of that source if one is named."""
 
         def reached() -> dict[str, Any] | None:
             run = self.jobs().get(job)
-            return run if run and run["state"] == state else None
+            return run if run and run["state"] == state and source in ("", run["state_source"]) else None
 
         return wait_until(reached, PATIENCE_S, 0.5, f"job {job} is {state}: {self.jobs().get(job)}")  # type: ignore[return-value]
 

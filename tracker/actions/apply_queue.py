@@ -94,7 +94,7 @@ def _register(session: Session, cluster: str, known: _Known, jobs: Sequence[Queu
         return
     rows = [
         {**_facts(job), "created_at": job.submitted_at or now, "state": "PENDING", "state_source": "controller",
-         "cluster": cluster, "name": job.name, "restarts": job.restarts if job.state else 0}
+         "cluster": cluster, "name": job.name}
         for job in fresh.values()
     ]  # fmt: skip
     for run in runs.add_all(session, rows, experiment=experiments.named(session, experiments.DEFAULT, now), now=now):
@@ -117,7 +117,8 @@ def _apply(
     if run.submitted_at is None or job.state == "PENDING":
         told.wait(run, job.submitted_at, job.eligible_at, "controller", now)
     different = runs.changes(
-        run, **_facts(job), submitted_at=run.submitted_at or job.submitted_at, name=run.name or job.name
+        run, **_facts(job), submitted_at=run.submitted_at or job.submitted_at, name=run.name or job.name,
+        restarts=job.restarts if job.state else None,  # one that is completing may be counted before it is requeued
     )  # fmt: skip
     different |= comments.apply(session, run, job.comment, now)
     if job.state == "PENDING":
@@ -147,7 +148,7 @@ def _wait(
     run.reason = job.reason
     if job.reason and (different or again):
         told.reason(run, now, job.reason, "controller")
-    return runs.changes(run, state="PENDING", state_source="controller", restarts=job.restarts) or different
+    return runs.changes(run, state="PENDING", state_source="controller") or different
 
 
 def _go_on(session: Session, run: Run, known: list[Attempt], job: QueuedJob, now: datetime) -> bool:
@@ -163,9 +164,7 @@ def _go_on(session: Session, run: Run, known: list[Attempt], job: QueuedJob, now
         attempt.gpu_count, attempt.shards = job.gpu_count, job.resources.shards or None
     attempts.add_nodes(attempt, job.nodes)
     run.ended_at = run.reason = run.exit_code = run.signal = None
-    return runs.changes(
-        run, state=job.state, state_source="controller", started_at=known[0].started_at, restarts=job.restarts
-    )
+    return runs.changes(run, state=job.state, state_source="controller", started_at=known[0].started_at)
 
 
 def _pause(session: Session, run: Run, job: QueuedJob, started_at: datetime, now: datetime) -> None:
@@ -200,7 +199,8 @@ def _end(session: Session, run: Run, known: list[Attempt], job: QueuedJob) -> bo
     run.accounting_due = True
     first = known[0].started_at if known else None
     return runs.changes(
-        run, state=job.state, state_source="controller", ended_at=job.ended_at, started_at=first
+        run, state=job.state, state_source="controller", ended_at=job.ended_at, started_at=first,
+        exit_code=job.exit_code, signal=job.signal,
     )  # fmt: skip
 
 
