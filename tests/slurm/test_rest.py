@@ -21,8 +21,8 @@ from tracker.slurm.choice import chosen
 from tracker.slurm.rest import Rest
 from tracker.slurm.slurmrestd import Slurmrestd
 
-UNLIKE = ("run_time_s", "scheduled_nodes")
-"""Counted on between two questions, or told by newer versions only."""
+UNLIKE = ("run_time_s", "scheduled_nodes", "tasks")
+"""Counted on between two questions, told by newer versions only, or not asked of squeue yet when it was recorded."""
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -82,7 +82,7 @@ def _told(session: Session, run_id: str) -> tuple[list[Told], list[Told], list[T
     """Moments, suspensions and events of hooks, each the first one first."""
     nothing, no_text, no_count = cast(null(), BigInteger), literal("", Text), literal(0, BigInteger)
     pause, moment = Suspension, Moment
-    columns: tuple[Select[Any], ...] = (
+    columns: tuple[Any, ...] = (
         select(literal("pauses", Text), pause.started_at, pause.ended_at, no_text, no_text, pause.source, no_count)
         .where(pause.run_id == run_id),
         select(literal("moments"), moment.at, nothing, moment.kind, moment.word, moment.source, moment.changes)
