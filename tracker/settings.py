@@ -61,7 +61,9 @@ class Settings:
         10.0, "Seconds that the replica may be behind; then the primary is read instead.", least=0
     )
     url: str = _setting("", "The server's address in login links; empty: that of the server that runs on `home`.")
-    listen: str = _setting("127.0.0.1", "The address the server listens on.")
+    listen: str = _setting(
+        "127.0.0.1", "The address the server listens on; `unix:/path`: a Unix socket, for a proxy on the same machine."
+    )
     port: int = _setting(8265, "The port the server listens on; 0: a free one.", least=0)
     web_workers: int = _setting(2, "Processes that answer requests.", least=1)
     web_threads: int = _setting(8, "Requests that one process answers at the same time.", least=1)
@@ -76,6 +78,44 @@ class Settings:
     )
     rate_limit_storage: str = _setting(
         "", "Where requests are counted for all processes and servers together, such as `redis://host:6379/0`."
+    )
+    logins: str = _setting(
+        "link local",
+        "Ways to log in, separated by spaces: `link` (of `tracker login`), `local` (passwords of `tracker user`), "
+        "`ldap`, `pam`, `oidc`, `proxy`.",
+    )
+    login_limit: str = _setting(
+        "10/minute",
+        "Attempts to log in with one account, and five times as many from one address; empty: any number.",
+    )
+    admins: str = _setting("", "Users who are administrators, however they log in; separated by spaces.")
+    trusted_proxies: str = _setting(
+        "",
+        "Addresses or networks of proxies whose word on where a request comes from is believed (`X-Forwarded-For`, "
+        "`X-Forwarded-Proto`), separated by spaces; `unix`: whoever may open the server's Unix socket.",
+    )
+    proxy_user_header: str = _setting(
+        "", "The header in which a trusted proxy names the user that it has let in, such as `X-Remote-User`."
+    )
+    ldap_url: str = _setting("", "The directory, such as `ldaps://ldap.example.org`.")
+    ldap_start_tls: str = _setting(
+        "yes", "Whether TLS begins on an `ldap://` connection before anything is told.", choices=("yes", "no")
+    )
+    ldap_ca_file: str = _setting("", "Who signs the directory's certificate; empty: whom the machine trusts.")
+    ldap_base: str = _setting("", "Where users are looked for, such as `ou=people,dc=example,dc=org`.")
+    ldap_filter: str = _setting("(uid={user})", "Which entry is a user's; with a group: `(&(uid={user})(memberOf=…))`.")
+    ldap_user_attribute: str = _setting("uid", "What of the entry is the user's name on the cluster.")
+    ldap_bind_dn: str = _setting("", "As whom the server looks for users; empty: as nobody.")
+    ldap_bind_password_file: str = _setting("", "A file with the password for that.")
+    pam_service: str = _setting("tracker", "The file in /etc/pam.d that says how passwords are checked.")
+    oidc_issuer: str = _setting("", "The OpenID provider, such as `https://login.example.org/realms/lab`.")
+    oidc_name: str = _setting("your organisation", 'What people call the provider: "Log in with …".')
+    oidc_client_id: str = _setting("", "By what the provider knows this server.")
+    oidc_client_secret_file: str = _setting("", "A file with what the provider gave out for that; empty: nothing.")
+    oidc_scopes: str = _setting("openid profile", "What the provider is asked for.")
+    oidc_user_claim: str = _setting(
+        "preferred_username",
+        "What the provider tells that is the user's name on the cluster. Users must not choose it.",
     )
     stream_clients: int = _setting(
         200, "Streams of events (`/api/v1/stream`) that one process feeds; they take no thread.", least=0
@@ -122,6 +162,9 @@ class Settings:
         least=0,
     )
 
+    audit_days: int = _setting(
+        365, "Days after which `tracker db prune` removes entries of the audit log; 0: never.", least=0
+    )
     purge_deleted_after_days: int = _setting(
         30, "Days after which `tracker db prune` removes deleted runs for good.", least=0, most=MOST_DAYS
     )

@@ -84,7 +84,7 @@ def test_prune_tells_what_it_does(db: Database) -> None:
     assert json.loads(ask("prune", "--dry-run", "--database", db.url, "--json").stdout) == told
     assert ask("prune", "--dry-run", "--database", db.url).stdout.startswith("Would be purged: 1 runs")
     assert ask("prune", "--database", db.url).stdout == (
-        "Purged: 1 runs; thinned: 0; points dropped: 0. They had 3 points in all.\n"
+        "Purged: 1 runs; thinned: 0; points dropped: 0. They had 3 points in all. Entries of the audit log: 0.\n"
     )
 
 

@@ -13,7 +13,7 @@ from functools import partial
 
 from tracker.actions.compact import compact_run
 from tracker.settings import Settings
-from tracker.store import retention
+from tracker.store import audit, retention
 from tracker.store.database import Database, Session
 from tracker.store.tables import Batch, Segment, Table
 
@@ -31,6 +31,7 @@ class Pruned:
     thinned_runs: int = 0
     dropped_runs: int = 0
     points: int = 0
+    audit_entries: int = 0
 
 
 def prune(db: Database, settings: Settings, now: datetime, *, dry_run: bool, report: Report) -> Pruned:
@@ -55,7 +56,33 @@ def prune(db: Database, settings: Settings, now: datetime, *, dry_run: bool, rep
             _thin(db, run_id)
         done.thinned_runs += 1
         report("thinned", done.thinned_runs)
+    if settings.audit_days:
+        _forget(db, retention.days_ago(now, settings.audit_days), done, dry_run=dry_run, report=report)
     return done
+
+
+def _forget(db: Database, before: datetime, done: Pruned, *, dry_run: bool, report: Report) -> None:
+    """Remove entries of the audit log, and write there that this was done."""
+    with db.read() as session:
+        old = audit.count(session, before)
+    while not dry_run and done.audit_entries < old:
+        with db.write() as session:
+            removed = audit.forget(session, before, retention.ROWS_AT_ONCE)
+        if not removed:
+            break
+        done.audit_entries += removed
+        report("audit entries", done.audit_entries)
+    if dry_run:
+        done.audit_entries = old
+    elif done.audit_entries:
+        with db.write() as session:
+            audit.note(
+                session,
+                "tracker db prune",
+                "audit.prune",
+                f"{done.audit_entries} entries",
+                f"of before {before:%Y-%m-%d}",
+            )
 
 
 def _each(db: Database, find: _Find, done: Pruned) -> Iterator[str]:

@@ -20,6 +20,7 @@ from tracker.agent.stop import Stop
 from tracker.cli.processes import SAFE_PATH, die_with_parent
 from tracker.errors import DatabaseUnavailable
 from tracker.settings import Settings
+from tracker.store import tokens
 from tracker.store.database import Database
 
 log = logging.getLogger("tracker.chores")
@@ -43,6 +44,7 @@ def chores_of(settings: Settings) -> list[Chore]:
     chores = [
         Chore("compaction", 2.0, compact_due),
         Chore("results of finished runs", 5.0, make_results),
+        Chore("tokens that are over", 3600.0, lambda db, over: forget_tokens(db)),
         Chore("compaction of quiet runs", 120.0, lambda db, over: compact_quiet(db, _now(), over)),
     ]
     if silent_for:
@@ -56,6 +58,12 @@ def chores_of(settings: Settings) -> list[Chore]:
 
 def _now() -> datetime:
     return datetime.now(timezone.utc)
+
+
+def forget_tokens(db: Database) -> None:
+    """Remove tokens and sessions that are good for nothing any more."""
+    with db.write() as session:
+        tokens.forget_expired(session, _now())
 
 
 def run_chores(settings: Settings, once: bool = False) -> None:

@@ -166,7 +166,8 @@ def prune(dry_run: bool, database: str | None, as_json: bool) -> None:
         return
     click.echo(
         f"{'Would be purged' if dry_run else 'Purged'}: {done.purged_runs:,} runs; thinned: {done.thinned_runs:,}; "
-        f"points dropped: {done.dropped_runs:,}. They had {done.points:,} points in all."
+        f"points dropped: {done.dropped_runs:,}. They had {done.points:,} points in all. "
+        f"Entries of the audit log: {done.audit_entries:,}."
     )
 
 

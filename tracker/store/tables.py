@@ -244,7 +244,11 @@ class Usage(Table):
 
 
 class Token(Table):
-    """A key to the API. Only its hash is kept."""
+    """A key to the API or the pages. Only its hash is kept, whose first 16 letters are its id (see store/tokens.py).
+
+    `scopes`: words of identity.SCOPES, null for all. `family`: the id of the token that it came from and goes with.
+    `spent_at`: when a refresh token was used, which it may be once.
+    """
 
     __tablename__ = "tokens"
     hash: Mapped[str] = mapped_column(String(64), primary_key=True)
@@ -253,3 +257,33 @@ class Token(Table):
     purpose: Mapped[str] = mapped_column(String(16))
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime | None]
+    name: Mapped[str | None] = mapped_column(Text)
+    scopes: Mapped[str | None] = mapped_column(Text)
+    family: Mapped[str | None] = mapped_column(String(16), index=True)
+    last_used_at: Mapped[datetime | None]
+    spent_at: Mapped[datetime | None]
+
+
+class Account(Table):
+    """What this server itself knows of a person: an argon2 hash of a password, a role, or that they may not come in."""
+
+    __tablename__ = "accounts"
+    user: Mapped[str] = mapped_column(Text, primary_key=True)
+    role: Mapped[str] = mapped_column(String(16))
+    password_hash: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime]
+    disabled_at: Mapped[datetime | None]
+
+
+class AuditEntry(Table):
+    """Who did what: changes of rights, deletions, refusals (see store/audit.py)."""
+
+    __tablename__ = "audit"
+    __table_args__ = (Index("ix_audit_at", "at", "id"),)
+    id: Mapped[str] = mapped_column(String(16), primary_key=True)
+    at: Mapped[datetime]
+    actor: Mapped[str] = mapped_column(Text)
+    address: Mapped[str] = mapped_column(Text)
+    action: Mapped[str] = mapped_column(Text)
+    target: Mapped[str] = mapped_column(Text)
+    detail: Mapped[str] = mapped_column(Text)
