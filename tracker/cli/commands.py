@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from tracker.cli import reading
+from tracker.cli import people, reading, tokens
 from tracker.cli.database import db
 from tracker.cli.gpus import gpus
 from tracker.cli.hooks import hooks
@@ -141,34 +141,6 @@ def doctor(database: str | None, as_json: bool) -> None:
 
 
 @cli.command()
-@click.option("--database", metavar="URL", help="The server's database, if it is not in TRACKER_HOME.")
-def login(database: str | None) -> None:
-    """Print a link that opens the page, logged in, once."""
-    from tracker import settings
-    from tracker.cli.keys import login_link
-
-    click.echo(login_link(settings.load(database=database)))
-
-
-@cli.group()
-def token() -> None:
-    """Keys to the API."""
-
-
-@token.command()
-@click.option("--agent", is_flag=True, help="A key for agents: it may deliver events of all users, and read nothing.")
-@click.option("--user", metavar="NAME", help="For another user, without the rights of an administrator.")
-@click.option("--days", type=click.IntRange(1), help="How long it is good for; for ever if not given.")
-@click.option("--database", metavar="URL", help="The server's database, if it is not in TRACKER_HOME.")
-def create(agent: bool, user: str | None, days: int | None, database: str | None) -> None:
-    """Print a new token. It is shown this once."""
-    from tracker import settings
-    from tracker.cli.keys import new_token
-
-    click.echo(new_token(settings.load(database=database), for_agent=agent, user=user, days=days))
-
-
-@cli.command()
 @click.option("--sample", is_flag=True, help="Print a tracker.toml with every setting, its default and its meaning.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def config(sample: bool, as_json: bool) -> None:
@@ -236,5 +208,8 @@ def templates(as_json: bool) -> None:
             click.echo(f"    {option:<12} {meaning['about']} (default: {meaning['default'] or 'none'})")
 
 
-for command in (db, gpus, hooks, reading.list_runs, reading.show, reading.compare, reading.tail, reading.queue):
+for command in (
+    db, gpus, hooks, people.audit, people.user, reading.compare, reading.list_runs, reading.queue, reading.show,
+    reading.tail, tokens.login, tokens.token,
+):  # fmt: skip
     cli.add_command(command)

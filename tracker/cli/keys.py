@@ -5,25 +5,31 @@ from __future__ import annotations
 import getpass
 import json
 import os
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
 from tracker.errors import BadInput, DatabaseUnavailable, SetupProblem
 from tracker.settings import Settings
-from tracker.store import tokens
+from tracker.store import audit, tokens
 from tracker.store.database import Database
 
 LOGIN_LIFETIME = timedelta(hours=1)
 
 
-def new_token(settings: Settings, *, for_agent: bool = False, user: str | None = None, days: int | None = None) -> str:
+def new_token(
+    settings: Settings, *, for_agent: bool = False, user: str | None = None, days: int | None = None,
+    name: str | None = None, scopes: Sequence[str] = (),
+) -> str:  # fmt: skip
     """Make a token: of an administrator for the caller, who holds the database; of a plain user; or of agents."""
     lifetime = timedelta(days=days) if days else None
-    with _database(settings).write() as session:
-        if for_agent:
-            return tokens.create(session, user or "agent", "node", tokens.NODE, lifetime)
-        role = "user" if user else "admin"
-        return tokens.create(session, user or getpass.getuser(), role, tokens.API, lifetime)
+    whose = user or ("agent" if for_agent else getpass.getuser())
+    role = "node" if for_agent else "user" if user else "admin"
+    purpose = tokens.NODE if for_agent else tokens.API
+    with database_at_hand(settings).write() as session:
+        secret = tokens.create(session, whose, role, purpose, lifetime, name=name, scopes=scopes or None)
+        audit.note(session, getpass.getuser(), "token.create", tokens.id_of(secret), f"{role} {whose}")
+    return secret
 
 
 def login_link(settings: Settings) -> str:
@@ -31,13 +37,19 @@ def login_link(settings: Settings) -> str:
     url = server_url(settings)
     if not url:
         raise BadInput("No server runs on this TRACKER_HOME: start one with `tracker up`, or set TRACKER_URL.")
-    with _database(settings).write() as session:
+    with database_at_hand(settings).write() as session:
         secret = tokens.create(session, getpass.getuser(), "admin", tokens.LOGIN, LOGIN_LIFETIME)
     return f"{url}/login?token={secret}"
 
 
-def _database(settings: Settings) -> Database:
-    if not settings.database and not (settings.home_path / "tracker.db").exists():
+def is_database_at_hand(settings: Settings) -> bool:
+    """Whether there is a database to work on, not only a server to ask."""
+    return bool(settings.database) or (settings.home_path / "tracker.db").exists()
+
+
+def database_at_hand(settings: Settings) -> Database:
+    """The database of the settings or of TRACKER_HOME. Raises DatabaseUnavailable when there is none."""
+    if not is_database_at_hand(settings):
         raise DatabaseUnavailable(f"There is no database in {settings.home_path}: start `tracker up` once.")
     return Database(settings.database_url)
 
@@ -54,7 +66,7 @@ def api_token_file(settings: Settings) -> Path:
 
 def _token_file(settings: Settings, name: str, *, for_agent: bool) -> Path:
     path = settings.home_path / "keys" / name
-    with _database(settings).read() as session:
+    with database_at_hand(settings).read() as session:
         known = path.exists() and tokens.identify(session, path.read_text().strip())
     if not known:
         write_private(path, new_token(settings, for_agent=for_agent) + "\n")

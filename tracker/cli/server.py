@@ -8,6 +8,7 @@ import shutil
 import socket
 import tempfile
 import time
+from pathlib import Path
 from typing import Any
 
 from flask import Flask
@@ -60,10 +61,16 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn carries no typ
             "proc_name": "tracker-server",
             "logconfig_dict": _logging(self.settings.log_requests != "no"),
             "child_exit": _forget_figures,
+            **self._proxies(),
         }
         for name, value in options.items():
             if name in self.cfg.settings:
                 self.cfg.set(name, value)
+
+    def _proxies(self) -> dict[str, Any]:
+        """Whose word on the scheme (http or https) is believed; gunicorn itself believes those of this machine."""
+        named = [word for word in self.settings.trusted_proxies.replace(",", " ").split() if word != "unix"]
+        return {"forwarded_allow_ips": ",".join(named)} if named else {}
 
     def run(self) -> None:
         _Arbiter(self).run()
@@ -99,6 +106,8 @@ def _forget_figures(_arbiter: Any, worker: Any) -> None:
 
 def listen(address: str, port: int) -> socket.socket:
     """A socket that listens there. Raises SetupProblem when the port is taken or the address is not ours."""
+    if address.startswith("unix:"):
+        return _listen_at(Path(address.removeprefix("unix:")))
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -116,6 +125,27 @@ def listen(address: str, port: int) -> socket.socket:
             raise SetupProblem(
                 f"Port {port} of {address} cannot be used ({problem.strerror}): choose another with --port."
             ) from None
+    listener.set_inheritable(True)
+    return listener
+
+
+def _listen_at(path: Path) -> socket.socket:
+    """A Unix socket there, for its owner and its group alone. Raises SetupProblem."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        if path.is_socket():
+            path.unlink()  # of a server that was killed
+        before = os.umask(0o117)
+        try:
+            listener.bind(str(path))
+        finally:
+            os.umask(before)
+        listener.listen(1024)
+    except OSError as problem:
+        listener.close()
+        raise SetupProblem(
+            f"The socket {path} cannot be made ({problem.strerror}): choose another with `listen`."
+        ) from None
     listener.set_inheritable(True)
     return listener
 

@@ -40,6 +40,8 @@ def run_all(settings: Settings) -> None:
 
 
 def _run_all(settings: Settings, lock: TextIO) -> None:
+    if settings.listen.startswith("unix:"):
+        raise SetupProblem("`tracker up` listens on a port; a Unix socket is for `tracker server` behind a proxy.")
     listener = listen(settings.listen, settings.port)
     port = listener.getsockname()[1]
     stop = Stop()

@@ -73,15 +73,24 @@ class Api:
         """The answer to `GET /api/v1<path>`. Raises what the server refuses with, or Unavailable."""
         return self.understood(self.ask(path, query)[0])
 
-    def ask(self, path: str, query: dict[str, Any], accept: str = _JSON) -> tuple[bytes, Any]:
+    def send(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        """The answer to a request that changes something; empty if there is none. Raises as `get` does."""
+        raw = None if body is None else json.dumps(body).encode()
+        answered = self.ask(path, {}, method=method, body=raw)[0]
+        return self.understood(answered) if answered else {}
+
+    def ask(
+        self, path: str, query: dict[str, Any], accept: str = _JSON, *, method: str = "GET", body: bytes | None = None
+    ) -> tuple[bytes, Any]:
         """The body and the headers of the answer."""
         asked = {name: value for name, value in query.items() if value is not None}
         url = f"{self.url}/api/v1{path}" + (f"?{urlencode(asked, doseq=True)}" if asked else "")
         headers = {"Accept": accept, "User-Agent": "tracker-api"}
         if self._token:
             headers["Authorization"] = f"Bearer {self._token}"
+        request = urllib.request.Request(url, data=body, headers=headers, method=method)
         try:
-            with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=ANSWER_TIMEOUT_S) as got:
+            with urllib.request.urlopen(request, timeout=ANSWER_TIMEOUT_S) as got:
                 return got.read(), got.headers
         except urllib.error.HTTPError as refused:
             with refused:
