@@ -31,6 +31,7 @@ TESTS = (
     "nginx",
     "redis-server",
     "chromium",
+    "slapd",
     "fonts-dejavu-core",
     "gcc",
     "libc6-dev",
@@ -45,6 +46,7 @@ SERVICES = {
     "postgresql": "postgresql",
     "nginx": "nginx",
     "redis-server": "redis-server",
+    "slapd": "slapd",
 }
 
 POLICY = Path("/usr/sbin/policy-rc.d")

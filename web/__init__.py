@@ -7,7 +7,7 @@ from werkzeug.routing import BaseConverter
 
 from tracker.settings import Settings
 from tracker.store.database import Database
-from web import api, auth, figures, freshness, headers, health, limits, logs, packing, pages, problems
+from web import api, audit, auth, figures, freshness, headers, health, limits, logs, packing, pages, peers, problems
 from web.text import harmless
 
 MAX_BODY_BYTES = 1024 * 1024
@@ -33,13 +33,15 @@ def create_app(settings: Settings, db: Database | None = None) -> Flask:
     app.extensions["tracker.settings"] = settings
     app.extensions["tracker.database"] = db or Database(settings.database_url)
     app.url_map.converters["run"] = _RunName
+    peers.install(app, settings)
     logs.install(app)
     figures.install(app)
     packing.install(app)
     headers.install(app, settings)
     freshness.install(app)
     problems.install(app)
-    auth.install(app)
+    audit.install(app)
+    auth.install(app, settings)
     limits.install(app, settings)
     api.install(app, settings, app.extensions["tracker.database"])
     pages.install(app)

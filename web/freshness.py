@@ -21,16 +21,17 @@ def install(app: Flask) -> None:
 
 def may_lag() -> bool:
     """Whether this request may be answered with what was so some seconds ago."""
-    return _only_looks() and not request.cache_control.no_cache and _COOKIE not in request.cookies
+    return only_looks() and not request.cache_control.no_cache and _COOKIE not in request.cookies
 
 
-def _only_looks() -> bool:
+def only_looks() -> bool:
+    """Whether this request changes nothing."""
     return request.method in _READ_ONLY or request.endpoint in _LOOKS
 
 
 def _note(response: Response) -> Response:
     database = current_app.extensions["tracker.database"]
-    changed = not _only_looks() and request.method != "OPTIONS" and response.status_code < 400
+    changed = not only_looks() and request.method != "OPTIONS" and response.status_code < 400
     if database.replica is not None and changed and request.endpoint not in _DELIVERIES:
         response.set_cookie(
             _COOKIE, "1", max_age=database.replica.fresh_for_s, path=request.script_root or "/", httponly=True,

@@ -25,7 +25,8 @@ CONTENT_SECURITY_POLICY = "; ".join(
 
 NOTHING_BUT_ITSELF = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'self'; sandbox"
 """The policy of what users made and browsers may open by itself; they lay out an image with styles of their own."""
-FOREVER = "private, max-age=31536000, immutable"
+_A_YEAR_S = 31_536_000
+FOREVER = f"private, max-age={_A_YEAR_S}, immutable"
 """How long browsers may keep what never changes."""
 
 
@@ -45,6 +46,9 @@ def _protect(response: Response) -> Response:
     response.headers["Referrer-Policy"] = "same-origin"
     response.headers["Cross-Origin-Opener-Policy"] = "same-origin"
     response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
+    response.headers["Permissions-Policy"] = "camera=(), microphone=(), geolocation=()"
+    if request.is_secure:
+        response.headers["Strict-Transport-Security"] = f"max-age={_A_YEAR_S}"
     if request.endpoint != "static":
         response.headers.setdefault("Cache-Control", "private, no-cache")
         response.vary.update(("Authorization", "Cookie"))

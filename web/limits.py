@@ -17,6 +17,7 @@ from werkzeug.exceptions import TooManyRequests
 
 from tracker.errors import BadInput
 from tracker.settings import Settings
+from web import peers
 
 log = logging.getLogger("tracker.limits")
 
@@ -77,10 +78,10 @@ class _InProcess(Storage):
         self._counts.pop(key, None)
 
 
-class _Counts:
-    """How many requests each user has sent: counted in a shared storage, in this process while that is away."""
+class Counts:
+    """How often each of several has done something: counted in a shared storage, in this process while that is away."""
 
-    def __init__(self, limit: RateLimitItem, shared: Storage | None) -> None:
+    def __init__(self, limit: RateLimitItem, shared: Storage | None = None) -> None:
         self._limit = limit
         self._own = FixedWindowRateLimiter(_InProcess())
         self._shared = None if shared is None else FixedWindowRateLimiter(shared)
@@ -88,7 +89,7 @@ class _Counts:
         self._not_before_s = 0.0
 
     def wait_s(self, who: str) -> int:
-        """Count a request; answer 0, or after how many seconds there may be another one."""
+        """Count one more; answer 0, or after how many seconds there may be another one."""
         if self._shared is not None and time.monotonic() >= self._not_before_s:
             try:
                 wait_s = self._counted(self._shared, who)
@@ -117,7 +118,7 @@ def install(app: Flask, settings: Settings) -> None:
     if not settings.rate_limit:
         return
     try:
-        counts = _Counts(parse(settings.rate_limit), _shared(settings.rate_limit_storage))
+        counts = Counts(parse(settings.rate_limit), shared(settings.rate_limit_storage))
     except (ValueError, ConfigurationError) as problem:
         raise BadInput(f"`rate_limit` is such as `600/minute`, `rate_limit_storage` a URL: {problem}.") from None
 
@@ -129,7 +130,8 @@ def install(app: Flask, settings: Settings) -> None:
     app.before_request(refuse_too_many)
 
 
-def _shared(url: str) -> Storage | None:
+def shared(url: str) -> Storage | None:
+    """Where all processes and servers count together, if they do."""
     if not url:
         return None
     patience = _PATIENCE_WITH_REDIS if url.partition(":")[0] in ("redis", "rediss", "redis+unix") else {}
@@ -138,4 +140,4 @@ def _shared(url: str) -> Storage | None:
 
 def _who() -> str:
     identity = g.get("identity")
-    return f"user {identity.user}" if identity else f"address {request.remote_addr}"
+    return f"user {identity.user}" if identity else f"address {peers.address()}"

@@ -12,6 +12,8 @@ from typing import Any, cast
 
 from flask import Flask, Response, g, request
 
+from web import peers
+
 log = logging.getLogger("tracker.requests")
 
 _SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}\Z")
@@ -75,5 +77,5 @@ def _facts(response: Response) -> dict[str, Any]:
         "ms": round((time.perf_counter() - g.began_s) * 1000, 2) if "began_s" in g else None,
         "bytes": response.content_length,
         "user": identity.user if identity else None,
-        "address": request.remote_addr,
+        "address": peers.address(),
     }

@@ -6,7 +6,7 @@ import logging
 from http import HTTPStatus
 from typing import Annotated
 
-from flask import Flask, Response, render_template, request
+from flask import Flask, Response, g, render_template, request
 from flask.typing import ResponseReturnValue
 from pydantic import BaseModel, WithJsonSchema
 from werkzeug.exceptions import HTTPException
@@ -94,6 +94,7 @@ def _unforeseen(problem: Exception) -> ResponseReturnValue:
 
 def answer(status: int, code: str, detail: str) -> Response:
     """The error in the form that suits who is asking."""
+    g.problem = detail
     if for_programs():
         title = HTTPStatus(status).phrase
         told = Problem(title=title, status=status, code=code, detail=detail, request_id=request_id())

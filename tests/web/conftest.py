@@ -12,6 +12,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -23,7 +24,7 @@ from playwright.sync_api import Browser, BrowserContext, Page
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.serving import make_server
 
-from tests.conftest import wait_until
+from tests.conftest import Templates, wait_until
 from tests.ports import free_ports
 from tracker.settings import Settings
 from tracker.store import tokens
@@ -65,7 +66,10 @@ class Server:
 
     def token(self, user: str = "alice", role: str = "user", purpose: str = tokens.API) -> str:
         with self.database.write() as session:
-            return tokens.create(session, user, role, purpose, timedelta(hours=1))
+            secret = tokens.create(session, user, role, purpose, timedelta(hours=1))
+            session.flush()
+            tokens.note_use(session, tokens.id_of(secret))  # so that the first request writes no more than others
+            return secret
 
     def ask(
         self, path: str, *, method: str = "GET", token: str | None = None, body: bytes | None = None, **headers: str
@@ -83,8 +87,8 @@ class Server:
                 return Answer(refused.code, refused.headers, refused.read())
 
 
-def _serve(database: Database, prefix: str = "") -> Iterator[Server]:
-    application = create_app(Settings(home=os.environ["TRACKER_HOME"]), database)
+def _serve(database: Database, prefix: str = "", **settings: Any) -> Iterator[Server]:
+    application = create_app(Settings(home=os.environ["TRACKER_HOME"], **settings), database)
     mounted = DispatcherMiddleware(_nothing, {prefix: application}) if prefix else application
     server = make_server("127.0.0.1", 0, mounted, threaded=True)
     server.daemon_threads = False
@@ -105,6 +109,23 @@ def _nothing(_environ: Any, start: Callable[..., Any]) -> list[bytes]:
 def server(db: Database) -> Iterator[Server]:
     """A server on each kind of database."""
     yield from _serve(db)
+
+
+@pytest.fixture
+def serve(db: Database) -> Iterator[Callable[..., Server]]:
+    """Servers with settings of their own, on each kind of database."""
+    with ExitStack() as running:
+        yield lambda **settings: running.enter_context(contextmanager(_serve)(db, **settings))
+
+
+@pytest.fixture
+def serve_on_sqlite(tmp_path: Path, templates: Templates) -> Iterator[Callable[..., Server]]:
+    """The same on one kind, for what has nothing to do with databases and takes its time."""
+    templates.sqlite(tmp_path / "tracker.db")
+    database = Database(f"sqlite:///{tmp_path / 'tracker.db'}")
+    with ExitStack() as running:
+        running.callback(database.close)
+        yield lambda **settings: running.enter_context(contextmanager(_serve)(database, **settings))
 
 
 @pytest.fixture

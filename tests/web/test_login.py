@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import pytest
 
+from tracker.settings import Settings
 from tracker.store import tokens
+from tracker.store.database import Database
+from web import create_app
 
+from . import samples
 from .conftest import Server
 
 
-def _cookie(server: Server, user: str = "alice", role: str = "user") -> str:
+def logged_in(server: Server, user: str = "alice", role: str = "user") -> str:
+    """The cookie of somebody who logged in by link."""
     answer = server.ask(f"/login?token={server.token(user, role, tokens.LOGIN)}")
     assert answer.status == 303
     return str(answer.headers["Set-Cookie"]).partition(";")[0]
@@ -67,13 +72,18 @@ def test_a_pasted_link_logs_in(server: Server) -> None:
     assert server.ask("/", Cookie=cookie).status == 200
 
 
-@pytest.mark.parametrize(
-    "back", ["https://evil.example", "//evil.example", "/\\evil.example", "javascript:alert(1)", "/\t/evil.example"]
-)
-def test_a_login_never_leads_to_another_site(server: Server, back: str) -> None:
-    asked = quote(back, safe="")
-    answer = server.ask(f"/login?token={server.token(purpose=tokens.LOGIN)}&next={asked}")
-    assert answer.headers["Location"] == "/"
+ELSEWHERE = (
+    "https://evil.example", "//evil.example", "/\\evil.example", "javascript:alert(1)", "/\t/evil.example",
+    "///evil.example", "\\/\\/evil.example", "/\r\nLocation: https://evil.example", " //evil.example",
+    "http:evil.example", "evil.example", "/\x00/evil.example", "/\u2044/evil.example", "/\x85/evil.example",
+)  # fmt: skip
+
+
+def test_a_login_never_leads_to_another_site(server: Server) -> None:
+    for back in ELSEWHERE:
+        asked = quote(back, safe="")
+        answer = server.ask(f"/login?token={server.token(purpose=tokens.LOGIN)}&next={asked}")
+        assert answer.headers["Location"] == "/", back
 
 
 def test_a_login_leads_back_to_where_one_wanted_to_go(server: Server) -> None:
@@ -82,20 +92,30 @@ def test_a_login_leads_back_to_where_one_wanted_to_go(server: Server) -> None:
 
 
 def test_logging_out_ends_the_session(server: Server) -> None:
-    cookie = _cookie(server)
+    cookie = logged_in(server)
     assert server.ask("/", Cookie=cookie).status == 200
     assert server.ask("/logout", method="POST", body=b"", Cookie=cookie, Origin=server.url).status == 303
     assert server.ask("/", Cookie=cookie).status == 303
 
 
-@pytest.mark.parametrize(
-    "told", [{"Sec_Fetch_Site": "cross-site"}, {"Origin": "https://evil.example"}, {"Origin": "null"}, {}]
-)
-def test_a_page_of_another_site_cannot_act_for_me(server: Server, told: dict[str, str]) -> None:
-    cookie = _cookie(server)
-    answer = server.ask("/logout", method="POST", body=b"", Cookie=cookie, **told)
-    assert answer.status == 403
-    assert server.ask("/", Cookie=cookie).status == 200
+FOREIGN: tuple[dict[str, str], ...] = (
+    {"Sec_Fetch_Site": "cross-site"}, {"Origin": "https://evil.example"}, {"Origin": "null"}, {},
+    {"Sec_Fetch_Site": "same-site"},  # another host of the same domain, or another port of this one
+    {"Sec_Fetch_Site": "cross-site", "Origin": "SAME"},  # the newer word counts
+    {"Sec_Fetch_Site": "same-origin, cross-site"}, {"Sec_Fetch_Site": ""}, {"Origin": ""},
+    {"Origin": "SAME.evil.example"}, {"Origin": "http://evil.example@HOST"}, {"Origin": "http://evil.example/#HOST"},
+    {"Referer": "SAME"}, {"X_HTTP_Method_Override": "GET"}, {"Authorization": "Basic eDp5"},
+    {"Content_Type": "text/plain"}, {"X_Forwarded_Host": "evil.example", "Origin": "http://evil.example"},
+)  # fmt: skip
+
+
+def test_a_page_of_another_site_cannot_act_for_me(server: Server) -> None:
+    cookie, host = logged_in(server), urlsplit(server.url).netloc
+    for told in FOREIGN:
+        headers = {name: value.replace("SAME", server.url).replace("HOST", host) for name, value in told.items()}
+        answer = server.ask("/logout", method="POST", body=b"", Cookie=cookie, **headers)
+        assert answer.status == 403, told
+        assert server.ask("/", Cookie=cookie).status == 200
 
 
 def test_under_a_prefix_cookie_and_links_keep_to_it(prefixed_server: Server) -> None:
@@ -117,3 +137,58 @@ def test_every_answer_carries_the_policy(server: Server, path: str) -> None:
     headers = server.ask(path).headers
     assert headers["Content-Security-Policy"].startswith("default-src 'none'; script-src 'self';")
     assert headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_a_foreign_site_cannot_log_anybody_in_by_a_form(server: Server) -> None:
+    """Else a victim would work in the attacker's account without noticing."""
+    body = f"token={server.token(purpose=tokens.LOGIN)}".encode()
+    assert server.ask("/login", method="POST", body=body, Origin="https://evil.example").status == 403
+    assert server.ask("/login", method="POST", body=body, Origin=server.url).status == 303
+
+
+def test_on_https_no_other_host_can_give_somebody_a_cookie(db: Database) -> None:
+    with db.write() as session:
+        links = [tokens.create(session, "alice", "user", tokens.LOGIN) for _ in range(2)]
+    client = create_app(Settings(), db).test_client()
+    answer = client.get(f"/login?token={links[0]}", base_url="https://tracker.example.org")
+    cookie = answer.headers["Set-Cookie"]
+    assert cookie.startswith("__Host-tracker_https=trk_")
+    assert all(f"; {word}" in cookie for word in ("Secure", "HttpOnly", "Path=/", "SameSite=Lax"))
+    assert "Domain" not in cookie
+    assert answer.headers["Strict-Transport-Security"] == "max-age=31536000"
+    under = client.get(
+        f"/login?token={links[1]}",
+        base_url="https://tracker.example.org/hpc",
+        environ_overrides={"SCRIPT_NAME": "/hpc"},
+    )
+    assert under.headers["Set-Cookie"].startswith("__Secure-tracker_https=trk_")
+    plain = client.get("/login")
+    assert "Strict-Transport-Security" not in plain.headers
+
+
+def test_tricks_with_cookies_open_nothing(server: Server) -> None:
+    secret, port = logged_in(server).partition("=")[2], urlsplit(server.url).port
+    mine = f"tracker_{port}"
+    for cookie in (
+        f"tracker_http={secret}", f"tracker_1={secret}", f"T{mine[1:]}={secret}", f"{mine} ={secret}x",
+        f"{mine}=x; {mine}={secret}", f"__Host-{mine}={secret}",
+    ):  # fmt: skip
+        assert server.ask("/api/v1/runs", Cookie=cookie).status == 401, cookie
+
+
+def test_no_page_has_a_script_or_a_style_in_it(server: Server) -> None:
+    with server.database.write() as session:
+        run = samples.busy_afternoon(session)["running"]
+    cookie = logged_in(server, "root", "admin")
+    pages = ["/", "/runs", "/experiments", "/cluster", "/gpus", f"/runs/{run.id}", f"/runs/{run.id}/code", "/nothing"]
+    for path in [*pages, "/login", "/login?token=x"]:
+        answer = server.ask(path, Cookie=cookie)
+        assert answer.headers["Content-Type"].startswith("text/html"), path
+        tags = re.findall(r"<[a-z][^>]*>", answer.text)
+        assert tags
+        assert [
+            one for one in tags if re.match(r"<script(?![^>]* src=)|<style|<[^>]*\s(style|on[a-z]+)\s*=", one)
+        ] == [], path
+        policy = answer.headers["Content-Security-Policy"]
+        assert "unsafe" not in policy and "default-src 'none'" in policy and "frame-ancestors 'self'" in policy
+        assert answer.headers["Referrer-Policy"] == "same-origin"

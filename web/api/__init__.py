@@ -8,6 +8,7 @@ from tracker.settings import Settings
 from tracker.store.database import Database
 from web.api import (
     artifacts,
+    audit,
     captures,
     cluster,
     experiments,
@@ -26,6 +27,7 @@ from web.api import (
     series,
     stream,
     timeline,
+    tokens,
 )
 
 
@@ -47,6 +49,8 @@ def install(app: Flask, settings: Settings, db: Database) -> None:
         ingest.ingest,
         openapi.openapi,
         stream.stream,
+        tokens.tokens,
+        audit.audit,
     ):
         api.register_blueprint(part)
     app.register_blueprint(api)

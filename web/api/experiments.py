@@ -12,6 +12,7 @@ from tracker.errors import Conflict, Forbidden
 from tracker.settings import MOST_DAYS
 from tracker.store import experiments as store
 from tracker.store import retention
+from web import audit
 from web.api.described import described
 from web.api.exchange import answer, made, read_body, read_query
 from web.api.models import Asked, Count, Name, NoQuery, PageQuery, Time
@@ -117,6 +118,7 @@ def change(ident: str) -> ResponseReturnValue:
         if asked.days():
             _require_administrator()
             retention.set_days(session, found.id, **asked.days())
+            audit.note(session, "experiment.retention", found.id, str(asked.days()))
     return answer(_as_it_is(ident))
 
 
@@ -132,6 +134,7 @@ def remove(ident: str) -> ResponseReturnValue:
     read_query(NoQuery)
     with db().write() as session:
         store.remove(session, viewer(), ident, now())
+        audit.note(session, "experiment.delete", ident)
     return "", 204
 
 

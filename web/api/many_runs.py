@@ -12,6 +12,7 @@ from pydantic import Field
 from tracker.actions.change_runs import change
 from tracker.errors import BadInput, Conflict, NotFound
 from tracker.store import runs as store
+from web import audit
 from web.api.described import described
 from web.api.exchange import answer, read_body, read_query
 from web.api.models import Asked, Counted, NoQuery
@@ -59,4 +60,5 @@ def remove() -> ResponseReturnValue:
         chosen = store.all_locked(session, viewer(), map(str, asked.ids))
         for run in chosen:
             store.remove(run, now())
+        audit.note(session, "run.delete", f"{len(chosen)} runs", " ".join(run.id for run in chosen[:12]))
     return answer(Counted(count=len(chosen)))

@@ -14,6 +14,7 @@ from tracker.actions.change_runs import Change, change
 from tracker.errors import Conflict, Forbidden
 from tracker.store import experiments, known_runs, params
 from tracker.store import runs as store
+from web import audit
 from web.api.described import described
 from web.api.exchange import answer, made, read_body, read_query
 from web.api.models import Asked, LongText, Name, NoQuery, Past, Run, Sentence
@@ -95,7 +96,9 @@ def remove(ident: str) -> ResponseReturnValue:
     """Delete a run that has ended."""
     read_query(NoQuery)
     with db().write() as session:
-        store.remove(store.get_locked(session, viewer(), ident), now())
+        run = store.get_locked(session, viewer(), ident)
+        store.remove(run, now())
+        audit.note(session, "run.delete", run.id, f"of {run.user}")
     return "", 204
 
 

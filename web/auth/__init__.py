@@ -3,40 +3,67 @@
 from __future__ import annotations
 
 from typing import cast
-from urllib.parse import urlsplit
 
 from flask import Flask, current_app, g, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 from werkzeug.urls import iri_to_uri
 
 from tracker.errors import Forbidden, Unauthenticated
+from tracker.settings import Settings
 from tracker.store import tokens
 from tracker.store.identity import Identity
+from tracker.store.tokens import Shown
+from web import freshness
+from web.auth import attempts, proxy, ways
 from web.auth.agents import Agents
+from web.auth.origin import require_same_origin
 from web.auth.session import cookie_name, login
+from web.auth.uses import Uses
 from web.context import db, primary
 from web.problems import for_programs
 
-_OPEN_TO_ALL = {"static", "health.healthz", "health.readyz", "login.enter", "login.redeem", "api.openapi.show"}
+OPEN_TO_ALL = {
+    "static",
+    "health.healthz",
+    "health.readyz",
+    "login.enter",
+    "login.redeem",
+    "api.openapi.show",
+    "oidc.go",
+    "oidc.back",
+}
+"""Endpoints at which nobody needs to be known."""
+_OF_PROGRAMS = {"api.tokens.renew", "api.tokens.log_in"}
+"""Open, too, by a secret in the body: cookies do not count there, so no page of another site can use one."""
 _SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
+_NEED_NO_SCOPE = {"api.ingest.deliver", "login.leave"}  # the door looks itself; leaving is for everybody
 
 
-def install(app: Flask) -> None:
+def install(app: Flask, settings: Settings) -> None:
     """Let nobody in who is not known, except to the few addresses that are for everybody."""
     app.extensions["tracker.agents"] = Agents()
+    app.extensions["tracker.uses"] = Uses()
+    attempts.install(app, settings)
+    ways.install(app, settings)
+    proxy.install(app, settings)
     app.before_request(_admit)
     app.register_blueprint(login)
 
 
 def _admit() -> ResponseReturnValue | None:
-    bearer, cookie = _bearer(), request.cookies.get(cookie_name())
-    by_browser = cookie is not None or request.endpoint in _OPEN_TO_ALL
-    if bearer is None and by_browser and request.method not in _SAFE_METHODS:
-        _require_same_origin()
-    if request.endpoint in _OPEN_TO_ALL or request.method == "OPTIONS":
+    if request.endpoint in _OF_PROGRAMS:
         return None
-    g.identity = _identify(bearer, cookie)
-    if g.identity is not None:
+    bearer, cookie = _bearer(), request.cookies.get(cookie_name())
+    by_proxy = proxy.shown() if bearer is None else None
+    by_browser = cookie is not None or by_proxy is not None or request.endpoint in OPEN_TO_ALL
+    if bearer is None and by_browser and request.method not in _SAFE_METHODS:
+        require_same_origin()
+    if request.endpoint in OPEN_TO_ALL or request.method == "OPTIONS":
+        return None
+    shown = by_proxy or _shown(bearer, cookie)
+    if shown is not None:
+        g.shown, g.identity = shown, shown.identity
+        _require_scope(shown.identity)
         return None
     if for_programs() or bearer is not None or request.method not in _SAFE_METHODS:
         raise Unauthenticated("Show a valid token: `Authorization: Bearer …`; `tracker token create` makes one.")
@@ -49,27 +76,25 @@ def _bearer() -> str | None:
     return secret.strip() if scheme.lower() == "bearer" else None
 
 
-def _identify(bearer: str | None, cookie: str | None) -> Identity | None:
+def _shown(bearer: str | None, cookie: str | None) -> Shown | None:
     if bearer is None and cookie is None:
         return None
     agents = cast(Agents, current_app.extensions["tracker.agents"])
     known = agents.known(bearer) if bearer else None
     if known:
         return known
-    secret, purposes = (cookie or "", (tokens.SESSION,)) if bearer is None else (bearer, (tokens.API, tokens.NODE))
+    secret, purposes = (cookie or "", (tokens.SESSION,)) if bearer is None else (bearer, tokens.BEARERS)
     for database in dict.fromkeys((db(), primary())):  # a replica may not know yet who has just come
-        found = database.answer(lambda asked: tokens.identify(asked, secret, purposes))
+        found = database.answer(lambda asked: tokens.recognise(asked, secret, purposes))
         if found:
             agents.remember(secret, found)
+            cast(Uses, current_app.extensions["tracker.uses"]).note(primary(), found)
             return found
     return None
 
 
-def _require_same_origin() -> None:
-    """A browser sends the cookie along with requests of foreign pages, too; refuse those."""
-    site = request.headers.get("Sec-Fetch-Site")
-    if site is None:  # browsers leave it out on plain http
-        origin = urlsplit(request.headers.get("Origin", ""))
-        site = "same-origin" if origin.netloc == request.host else "cross-site"
-    if site not in ("same-origin", "none"):
-        raise Forbidden("This request comes from a page of another site.")
+def _require_scope(identity: Identity) -> None:
+    """A token may be for reading alone."""
+    needed = "read" if freshness.only_looks() else "write"
+    if needed not in identity.scopes and request.endpoint not in _NEED_NO_SCOPE:
+        raise Forbidden(f"This token is not for that: it has no scope `{needed}`.")
