@@ -80,7 +80,7 @@ def test_prune_tells_what_it_does(db: Database) -> None:
     Agent(db).send(lines("dev.1", *points(3)))
     with db.write() as session:
         session.execute(text("UPDATE runs SET state = 'FAILED', deleted_at = 1"))
-    told = {"dry_run": True, "purged_runs": 1, "thinned_runs": 0, "dropped_runs": 0, "points": 3}
+    told = {"dry_run": True, "purged_runs": 1, "thinned_runs": 0, "dropped_runs": 0, "points": 3, "audit_entries": 0}
     assert json.loads(ask("prune", "--dry-run", "--database", db.url, "--json").stdout) == told
     assert ask("prune", "--dry-run", "--database", db.url).stdout.startswith("Would be purged: 1 runs")
     assert ask("prune", "--database", db.url).stdout == (
