@@ -8,6 +8,8 @@ import json
 from typing import Any
 from urllib.parse import urlsplit
 
+import zstandard
+
 from tracker.events import encode_request
 
 from . import samples
@@ -15,6 +17,8 @@ from .conftest import Server
 from .test_changes import new_run, send
 
 MIB = 1024 * 1024
+STREAMED = zstandard.ZstdCompressor(write_content_size=False)
+LONG_RUN = json.dumps({"params": {f"p{number}": str(number**5) for number in range(900)}}).encode()
 BOMB = gzip.compress(b'{"name":"' + bytes(64 * MIB) + b'"}', 9)
 
 
@@ -38,6 +42,12 @@ BAD_RUNS = [
     (gzip.compress(b'{"name":"x"}')[:-5], "gzip", 400, "bad_input"),
     (b'{"name":"x"}', "gzip", 400, "bad_input"),
     (b'{"name":"x"}', "compress, gzip", 400, "bad_input"),
+    (zstandard.compress(b'{"name":"' + bytes(64 * MIB) + b'"}'), "zstd", 413, "too_large"),
+    (zstandard.compress(b'{"name":"x"}')[:-3], "zstd", 400, "bad_input"),
+    (STREAMED.compress(LONG_RUN)[:-40], "zstd", 400, "bad_input"),
+    (zstandard.compress(b'{"name":"x"}', 22)[:6] + bytes(20), "zstd", 400, "bad_input"),
+    (b"(\xb5/\xfd\x00\xf8" + bytes(9), "zstd", 400, "bad_input"),
+    (b'{"name":"x"}', "zstd", 400, "bad_input"),
     (b'{"name":"' + b"x" * (MIB // 2) + b'"}', "identity", 400, "bad_input"),
     (b'{"name":"' + b"x" * (2 * MIB) + b'"}', "identity", 413, "too_large"),
     (b'{"name":"x"', "identity", 400, "bad_input"),
