@@ -20,7 +20,7 @@ from bench._figures import progress
 from lab.place import CHECKOUT, LabError, free_port
 
 PINS = CHECKOUT / "bench" / "peers.txt"
-SERVER_WITHIN_S = 60
+SERVER_WITHIN_S = 240
 NO_NETWORK = {
     "WANDB_MODE": "offline",
     "WANDB_SILENT": "true",
@@ -137,7 +137,7 @@ def _wait_for(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
         except (urllib.error.URLError, OSError):
             time.sleep(0.2)
     last = "\n".join(log.read_text(errors="replace").splitlines()[-5:])
-    raise LabError(f"MLflow's server did not start; leave it out with --peers. Its last words:\n{last}")
+    raise LabError(f"MLflow's server did not start: --peers or --no-peers leaves it out. Its last words:\n{last}")
 
 
 def _end_group(server: subprocess.Popen[bytes]) -> None:
