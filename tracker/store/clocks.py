@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from typing import NamedTuple
 
 from sqlalchemy import Connection, select
@@ -59,14 +59,18 @@ def _behind(session: Session, clocks: dict[tuple[str, str], Clock], one: Measure
         clock = clocks[one.cluster, one.node] = Clock(cluster=one.cluster, node=one.node, skew_us=0, measured_at=now)
         session.add(clock)
     known = timedelta(microseconds=clock.skew_us)
-    is_late = timedelta(0) < measured - known < LONGEST_WAY and now < clock.measured_at + SETTLES_AFTER
     if abs(measured - known) <= STEADY_WITHIN:
         if now - clock.measured_at > NOTED_EVERY:
             clock.measured_at = now
-    elif not is_late:
+    elif not _is_late(known, clock.measured_at, one):
         known = measured if abs(measured) >= RIGHT_WITHIN else timedelta(0)
         clock.skew_us, clock.measured_at = known // timedelta(microseconds=1), now
     return known
+
+
+def _is_late(known: timedelta, measured_at: datetime, one: Measured) -> bool:
+    """Whether that may be the request's way, not the clock."""
+    return timedelta(0) < one.late - known < LONGEST_WAY and one.now < measured_at + SETTLES_AFTER
 
 
 _STEADY = """
@@ -77,7 +81,7 @@ WITH noted AS (
     WHERE clocks.cluster = one.cluster AND clocks.node = one.node AND abs(one.late_us - clocks.skew_us) <= %(steady)s
         AND one.now - clocks.measured_at > %(noted)s
 )
-SELECT clocks.cluster, clocks.node, clocks.skew_us
+SELECT clocks.cluster, clocks.node, clocks.skew_us, clocks.measured_at
 FROM unnest(%(clusters)s::text[], %(nodes)s::text[]) AS one(cluster, node)
 JOIN clocks ON clocks.cluster = one.cluster AND clocks.node = one.node
 """
@@ -97,12 +101,16 @@ def steady(connection: Connection, measured: Sequence[Measured | None]) -> list[
         "noted": NOTED_EVERY // _US,
     }
     rows = connection.exec_driver_sql(_STEADY, asked, execution_options=ONCE)
-    known = {(cluster, node): timedelta(microseconds=skew_us) for cluster, node, skew_us in rows}
-    return [timedelta(0) if one is None else _if_steady(known.get((one.cluster, one.node)), one) for one in measured]
+    known = {(cluster, node): (skew_us * _US, measured_us) for cluster, node, skew_us, measured_us in rows}
+    return [timedelta(0) if one is None else _if_steady(known, one) for one in measured]
 
 
-def _if_steady(known: timedelta | None, one: Measured) -> timedelta | None:
-    return known if known is not None and abs(one.late - known) <= STEADY_WITHIN else None
+def _if_steady(clocks: dict[tuple[str, str], tuple[timedelta, int]], one: Measured) -> timedelta | None:
+    known, measured_us = clocks.get((one.cluster, one.node), (None, 0))
+    if known is None:
+        return None
+    measured_at = datetime.fromtimestamp(measured_us / 1_000_000, tz=timezone.utc)
+    return known if abs(one.late - known) <= STEADY_WITHIN or _is_late(known, measured_at, one) else None
 
 
 def wrong(session: Session) -> dict[tuple[str, str], timedelta]:
