@@ -1,7 +1,7 @@
 """What it costs a request that somebody must be known: beside the same answer at an address that is open to all.
 
 Both are asked in turn of the application in this process, without a transport, so that nothing else differs; the
-processor time of this process is counted, and PostgreSQL's beside it.
+processor time of this process is counted.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from flask.testing import FlaskClient
 
 import web.auth
 from bench._figures import Row, Table, median, progress, told
-from bench._servers import each_kind, place, postgresql_cpu_s
+from bench._servers import each_kind, place
 from tracker.settings import Settings
 from tracker.store import tokens
 from tracker.store.database import Database
@@ -50,22 +50,18 @@ def _of_kind(kind: str, url: str, turns: int) -> list[Row]:
     _add_addresses(app)
     ways = _ways(database)
     spent: dict[str, list[float]] = {"open to all": [], **{name: [] for name in ways}}
-    database_s = dict.fromkeys(spent, 0.0)
     clients = {name: _client(app, headers) for name, headers in {"open to all": {}, **ways}.items()}
     for turn in range(turns + 1):
         for name, client in clients.items():
-            before_s = postgresql_cpu_s(url) if database.is_postgresql else 0.0
             taken_ms = _taken_ms(client, "/bench/open" if name == "open to all" else "/bench/closed")
             if turn:  # the first one warms up
                 spent[name].append(taken_ms)
-                database_s[name] += (postgresql_cpu_s(url) if database.is_postgresql else 0.0) - before_s
     database.close()
     base = median(spent["open to all"])
     return [
         told({
             "": f"{kind}: {name}", "n": turns * REQUESTS_A_TURN, "CPU ms a request": median(values),
             "more than open ms": median(values) - base, "bar ms": None if name == "open to all" else BAR_MS,
-            "PostgreSQL CPU ms": database_s[name] * 1000 / turns / REQUESTS_A_TURN if database.is_postgresql else None,
         })
         for name, values in spent.items()
     ]  # fmt: skip

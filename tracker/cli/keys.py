@@ -39,6 +39,7 @@ def login_link(settings: Settings) -> str:
         raise BadInput("No server runs on this TRACKER_HOME: start one with `tracker up`, or set TRACKER_URL.")
     with database_at_hand(settings).write() as session:
         secret = tokens.create(session, getpass.getuser(), "admin", tokens.LOGIN, LOGIN_LIFETIME)
+        audit.note(session, getpass.getuser(), "link.create")
     return f"{url}/login?token={secret}"
 
 

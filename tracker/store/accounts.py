@@ -6,7 +6,7 @@ import re
 from collections.abc import Container
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import Connection, bindparam, select
 from sqlalchemy.orm import Session
 
 from tracker.errors import BadInput, Conflict, NotFound
@@ -84,9 +84,12 @@ def enable(session: Session, user: str) -> None:
     get(session, user).disabled_at = None
 
 
-def who(session: Session, user: str, admins: Container[str]) -> Identity | None:
+_STANDING = select(Account.role, Account.disabled_at).where(Account.user == bindparam("user"))
+
+
+def who(session: Session | Connection, user: str, admins: Container[str]) -> Identity | None:
     """Who a user is who proved to be this one; None if they may not come in. `admins` are so without an account."""
-    account = session.get(Account, user)
+    account = session.execute(_STANDING, {"user": user}).first()
     if account is None:
         return Identity(user, "admin" if user in admins else "user")
     return None if account.disabled_at else Identity(user, "admin" if user in admins else account.role)

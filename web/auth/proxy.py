@@ -49,8 +49,7 @@ def shown() -> Shown | None:
         return None
     if not accounts.is_user_name(name):
         raise Unauthenticated("The proxy in front of this server names no user who could be one.")
-    with db().read() as session:
-        identity = accounts.who(session, name, settings().admins.split())
+    identity = db().answer(lambda asked: accounts.who(asked, name, settings().admins.split()))
     if identity is None:
         raise Unauthenticated("This user may not come in any more.")
     return Shown(identity, purpose=PURPOSE)
