@@ -52,6 +52,13 @@ class Forbidden(TrackerError):
     status = 403
 
 
+class NotKnownYet(TrackerError):
+    """Slurm has not told yet whose job this is; trying again later is right."""
+
+    code = "not_known_yet"
+    status = 409
+
+
 class NotFound(TrackerError):
     """There is no such thing, or it may not be seen."""
 
@@ -64,6 +71,13 @@ class Conflict(TrackerError):
 
     code = "conflict"
     status = 409
+
+
+class TooMany(TrackerError):
+    """This is too much at once; trying again later is right."""
+
+    code = "too_many_requests"
+    status = 429
 
 
 class Unavailable(TrackerError):

@@ -19,7 +19,9 @@ from tracker.store import integrity, runs
 from tracker.store.database import Database
 from tracker.store.tables import Table
 
-SMALL = {"experiments", "clusters", "clocks", "tokens", "waits"}
+SMALL = {
+    "accounts", "audit", "clocks", "clusters", "experiments", "signing_keys", "spent_credentials", "tokens", "waits",
+}  # fmt: skip
 """Tables that do not grow with runs, and may be everywhere: a cluster's `waits` are bounded."""
 
 

@@ -171,6 +171,35 @@ def gpus_on(session: Session, jobs: Collection[tuple[str, int]], node: str) -> d
     return known
 
 
+class Elsewhere(NamedTuple):
+    """A job whose nodes are known, and one is not among them.
+
+    `is_certain`: the controller says that it runs, so that all of its nodes are known. `restarts`: its count of
+    requeues then.
+    """
+
+    is_certain: bool
+    restarts: int | None
+
+
+def elsewhere(session: Session, jobs: Collection[tuple[str, int]], node: str) -> dict[tuple[str, int], Elsewhere]:
+    """Those of these jobs (cluster, job id) that are on other nodes and never were on this one, as far as is known."""
+    columns = (Run.cluster, Run.job_id, Run.id, Run.state, Run.state_source, Run.het_job_id, Run.restarts)
+    query = select(*columns, Attempt.nodes).join(Attempt, Attempt.run_id == Run.id)
+    query = query.where(among(_RUNS.cluster, "clusters"), among(_RUNS.job_id, "jobs")).order_by(Run.created_at, Run.id)
+    asked = {"clusters": {one for one, _ in jobs}, "jobs": {one for _, one in jobs}}
+    found: dict[tuple[str, int], Elsewhere] = {}
+    for (cluster, job_id, _), of_run in groupby(session.execute(query, asked), key=lambda row: row[:3]):
+        rows = list(of_run)
+        nodes = {name for row in rows for name in node_names(row.nodes)}
+        found.pop((cluster, job_id), None)  # of a job id that was used again, the newest run counts
+        if (cluster, job_id) in jobs and nodes and node not in nodes:
+            told = rows[0]
+            by_slurm = told.state == "RUNNING" and told.state_source == "controller"
+            found[cluster, job_id] = Elsewhere(by_slurm and told.het_job_id is None, told.restarts)
+    return found
+
+
 def add_nodes(attempt: Attempt, nodes: str | None) -> None:
     """Say that the attempt held these nodes, too.
 

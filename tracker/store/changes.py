@@ -36,6 +36,8 @@ class RunFacts:
 
     def visible_to(self, viewer: Identity) -> bool:
         """Whether the viewer may know of it, or may have known of it before it was deleted."""
+        if viewer.job is not None:
+            return self.user == viewer.user and (self.cluster, self.job_id) == viewer.job
         return viewer.sees_all or (viewer.sees_own and self.user == viewer.user)
 
 

@@ -107,11 +107,9 @@ _PLACED = (
     .subquery()
 )
 _OF_NODES = select(_PLACED).where(_PLACED.c.place <= MOST_FOLLOWED).order_by(_PLACED.c.place).execution_options(**ONCE)
-_OF_OTHERS = (
-    _FOLLOWED.where(Run.cluster == bindparam("cluster"), ~exists().where(HookEvent.run_id == Run.id))
-    .order_by(_NEWEST_FIRST)
-    .limit(MOST_FOLLOWED)
-)
+_OF_NOBODY = _FOLLOWED.where(Run.cluster == bindparam("cluster"), ~exists().where(HookEvent.run_id == Run.id))
+_OF_OTHERS = _OF_NOBODY.order_by(_NEWEST_FIRST).limit(MOST_FOLLOWED)
+_OF_USER = _OF_NOBODY.where(Run.user == bindparam("user")).order_by(_NEWEST_FIRST).limit(MOST_FOLLOWED)
 
 
 def followed(
@@ -127,9 +125,15 @@ def followed(
     return {node: _newest(some) for node, some in rows.items()}
 
 
-def followed_by_nobody(session: Session | Connection, cluster: str) -> list[Followed]:
-    """What an agent on a shared file system follows: runs of nodes that have no agent, as no hook tells of them."""
-    return _newest(session.execute(_OF_OTHERS, {"cluster": cluster}))
+def followed_by_nobody(
+    session: Session | Connection, cluster: str, user: str | None = None
+) -> list[Followed]:  # fmt: skip
+    """What an agent on a shared file system follows: runs of nodes that have no agent, as no hook tells of them.
+
+    That of a person follows runs of that user.
+    """
+    of_whom = _OF_OTHERS if user is None else _OF_USER
+    return _newest(session.execute(of_whom, {"cluster": cluster} | ({"user": user} if user else {})))
 
 
 def _newest(rows: Iterable[Any]) -> list[Followed]:

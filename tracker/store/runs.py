@@ -56,9 +56,18 @@ class Page:
 
 def visible_to(viewer: Identity) -> ColumnElement[bool]:
     """The condition that a run may be read by the viewer."""
+    if viewer.job is not None:
+        return and_(Run.deleted_at.is_(None), Run.user == viewer.user, or_(*_of_the_job(*viewer.job)))
     if viewer.sees_all:
         return Run.deleted_at.is_(None)
     return and_(Run.deleted_at.is_(None), Run.user == viewer.user) if viewer.sees_own else false()
+
+
+def _of_the_job(cluster: str, job_id: int) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    """The conditions that a run is that of a job, and that it was begun beside it."""
+    parent = aliased(Run)
+    of_job = select(parent.id).where(parent.cluster == cluster, parent.job_id == job_id)
+    return and_(Run.cluster == cluster, Run.job_id == job_id), Run.parent_id.in_(of_job)
 
 
 def find(
@@ -99,7 +108,9 @@ def _searched(
     where: Condition | None, now: datetime,
 ) -> Search:  # fmt: skip
     allowed, ways = [visible_to(viewer)], []
-    if viewer.sees_own and not viewer.sees_all:
+    if viewer.job is not None:
+        ways.append(Way(tuple(select(Run.id).where(one) for one in _of_the_job(*viewer.job))))
+    elif viewer.sees_own and not viewer.sees_all:
         ways.append(Way((select(Run.id).where(Run.user == viewer.user),)))
     if experiment:
         named = select(Experiment.id).where(Experiment.name == experiment).scalar_subquery()

@@ -243,11 +243,28 @@ class Usage(Table):
     used_memory_bytes: Mapped[int | None]
 
 
+class SpentCredential(Table):
+    """A credential that was used to log in, by a digest of what is in it; until then it could be shown again."""
+
+    __tablename__ = "spent_credentials"
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    until: Mapped[datetime] = mapped_column(index=True)
+
+
+class SigningKey(Table):
+    """A secret with which this site signs what it hands out and does not keep."""
+
+    __tablename__ = "signing_keys"
+    name: Mapped[str] = mapped_column(String(16), primary_key=True)
+    secret: Mapped[str] = mapped_column(Text)
+
+
 class Token(Table):
     """A key to the API or the pages. Only its hash is kept, whose first 16 letters are its id (see store/tokens.py).
 
     `scopes`: words of identity.SCOPES, null for all. `family`: the id of the token that it came from and goes with.
-    `spent_at`: when a refresh token was used, which it may be once.
+    `spent_at`: when a refresh token was used, which it may be once. `node` (`cluster:node`): for which alone an agent's
+    key is.
     """
 
     __tablename__ = "tokens"
@@ -262,6 +279,7 @@ class Token(Table):
     family: Mapped[str | None] = mapped_column(String(16), index=True)
     last_used_at: Mapped[datetime | None]
     spent_at: Mapped[datetime | None]
+    node: Mapped[str | None] = mapped_column(Text)
 
 
 class Account(Table):

@@ -43,9 +43,12 @@ class Shown:
 
 def create(
     session: Session, user: str, role: str, purpose: str, lifetime: timedelta | None = None, *,
-    scopes: Iterable[str] | None = None, name: str | None = None, family: str | None = None,
+    scopes: Iterable[str] | None = None, name: str | None = None, family: str | None = None, node: str | None = None,
 ) -> str:  # fmt: skip
-    """Make a token and hand out its secret, the only time it is seen. Without `scopes` it is for all of them."""
+    """Make a token and hand out its secret, the only time it is seen. Without `scopes` it is for all of them.
+
+    `node` (`cluster:node`) is the one that an agent's key is for, all if not given.
+    """
     secret = f"trk_{secrets.token_urlsafe(32)}"
     now = datetime.now(timezone.utc)
     session.add(
@@ -60,6 +63,7 @@ def create(
             expires_at=None if lifetime is None else now + lifetime,
             scopes=_kept(scopes),
             last_used_at=now if purpose == SESSION else None,
+            node=node,
         )
     )
     return secret
@@ -90,6 +94,7 @@ def derive(
 _TOKENS = Token.__table__.c
 _SHOWN = (
     _TOKENS.user, _TOKENS.role, _TOKENS.scopes, _TOKENS.hash, _TOKENS.purpose, _TOKENS.expires_at, _TOKENS.last_used_at,
+    _TOKENS.node,
 )  # fmt: skip
 _WHOSE = (
     select(*_SHOWN)
@@ -109,7 +114,8 @@ def recognise(session: Session | Connection, secret: str, purposes: tuple[str, .
     if row is None or (row.purpose == SESSION and row.last_used_at and now - row.last_used_at > IDLE_SESSION):
         return None
     use_is_due = row.last_used_at is None or now - row.last_used_at > USE_NOTED_EVERY
-    return Shown(_identity(row.user, row.role, row.scopes), row.hash[:16], row.purpose, row.expires_at, use_is_due)
+    identity = _identity(row.user, row.role, row.scopes, row.node)
+    return Shown(identity, row.hash[:16], row.purpose, row.expires_at, use_is_due)
 
 
 def identify(session: Session | Connection, secret: str, purposes: tuple[str, ...] = BEARERS) -> Identity | None:
@@ -215,8 +221,8 @@ def id_of(secret: str) -> str:
     return _hash(secret)[:16]
 
 
-def _identity(user: str, role: str, scopes: str | None) -> Identity:
-    return Identity(user, role, ALL_SCOPES if scopes is None else frozenset(scopes.split()))
+def _identity(user: str, role: str, scopes: str | None, node: str | None = None) -> Identity:
+    return Identity(user, role, ALL_SCOPES if scopes is None else frozenset(scopes.split()), node)
 
 
 def _kept(scopes: Iterable[str] | None) -> str | None:
