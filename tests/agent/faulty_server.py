@@ -36,6 +36,7 @@ class FaultyServer:
         self.tell: list[Any] = []
         self.unusable: set[str] = set()
         self.gpus: dict[str, list[int]] = {}
+        self.job_tokens: dict[str, str] = {}
         self.faults: deque[Fault | None] = deque()
         self.url = ""
         self._lock = threading.Lock()
@@ -54,7 +55,9 @@ class FaultyServer:
             answers = [self._part(part, blob) for part, blob in zip(manifest["parts"], blobs, strict=True)]
             release = [name for name in manifest["folders"] if name in self.release]
             gpus = {name: self.gpus[name] for name in manifest["gpus_of"] if name in self.gpus}
-            return {"parts": answers, "follow": self.follow, "release": release, "gpus": gpus, "tell": self.tell}
+            tokens = {name: self.job_tokens[name] for name in manifest["tokens_of"] if name in self.job_tokens}
+            told = {"parts": answers, "follow": self.follow, "release": release, "gpus": gpus, "tell": self.tell}
+            return {**told, "tokens": tokens}
 
     def _part(self, part: dict[str, Any], blob: bytes) -> dict[str, Any]:
         if (part.get("folder") or part.get("name")) in self.unusable:

@@ -7,12 +7,13 @@ import random
 import sys
 import time
 from operator import attrgetter
-from typing import Any, Iterable, NamedTuple
+from typing import Any, Iterable, Mapping, NamedTuple
 
 from tracker.agent.backlog import DEFAULT_LIMIT_BYTES, Backlog, Part
 from tracker.agent.follow import Followed
 from tracker.agent.hardware.hardware import Hardware
 from tracker.agent.hook_events import HookEvents
+from tracker.agent.job_tokens import JobTokens
 from tracker.agent.server import Server, Unreachable
 from tracker.agent.spool import JobSpools, SpoolFolder
 from tracker.agent.told import Told
@@ -57,11 +58,12 @@ class Agent:
         gpu_files: list[list[str]] | None = None,
         limit_bytes: int = DEFAULT_LIMIT_BYTES,
         copy: Copy | None = None,
+        gives_tokens: bool = False,
     ) -> None:
         """Take what to ship and where to; `sample_every_s` of 0 is for no samples of the hardware.
 
         Of one job about `limit_bytes` are shipped. A `copy` of a spool stays as it is: nothing in it is removed or
-        written.
+        written. With `gives_tokens` each job gets a token of its own into its folder.
         """
         self._who = who
         self.server = server
@@ -74,6 +76,7 @@ class Agent:
         self._hardware = Hardware(self._spools, who.node, who.shared, sample_every_s, gpu_files, table, say)
         self._followed = Followed()
         self._told = Told(self._spools)
+        self._job_tokens = JobTokens(self._spools) if gives_tokens else None
         self._room_bytes = MOST_PARTS_BYTES
         self._trusted_until_s = time.monotonic() + TRUST_S
         self._asked_s = 0.0
@@ -96,7 +99,8 @@ class Agent:
             return False
         drained = self._backlog.drained()
         announced = random.sample(drained, min(len(drained), MOST_NAMED))  # of too many each has its chance
-        answer = self._send(parts, announced)
+        wanted = self._job_tokens.asks(folders) if self._job_tokens else {}
+        answer = self._send(parts, announced, wanted)
         self._asked_s = time.monotonic()
         sent_bytes = sum(len(part.content) for part in parts)
         if sent_bytes >= self._room_bytes // 2:  # a small request tells nothing about large ones
@@ -105,6 +109,8 @@ class Agent:
         settled_events = sum(self._took(part, said if isinstance(said, dict) else {}) for part, said in both)
         self._hardware.learn(answer.get("gpus"))
         self._told.pass_on(answer.get("tell"), folders)
+        if self._job_tokens:
+            self._job_tokens.pass_on(answer.get("tokens"), folders)
         self._followed.wish(answer.get("follow"))
         for name in self._backlog.released(_texts(answer.get("release")), announced):
             say(f"{name}: the server has all of it, removed")
@@ -152,13 +158,14 @@ class Agent:
         yield from self._backlog.left_out()
         yield from self._followed.parts(folders)
 
-    def _send(self, parts: list[Part], announced: list[str]) -> dict[str, Any]:
+    def _send(self, parts: list[Part], announced: list[str], wanted: Mapping[str, str]) -> dict[str, Any]:
         manifest = {
             "version": PROTOCOL_VERSION,
             "agent": {**self._who._asdict(), "time": time.time()},
             "folders": [] if self._is_copy else announced,
             "gpus_of": self._hardware.asks(),
             "present": [] if self._is_copy else self._present(),
+            "tokens_of": wanted,
             "parts": [{**part.says, "length": len(part.content)} for part in parts],
         }
         try:
@@ -183,9 +190,10 @@ class Agent:
         error = answer.get("error")
         name = part.says.get("name") or part.says["folder"]
         if error is not None:
+            if self.refused.get(name) != _short(error):
+                say(f"{name}: the server cannot use this {part.says['type']} part: {_short(error)}")
             if len(self.refused) < MOST_NAMED:
                 self.refused[name] = _short(error)
-            say(f"{name}: the server cannot use this {part.says['type']} part: {_short(error)}")
         if self._hardware.is_mine(part):
             self._hardware.took(part, answer)
         elif part.says["type"] in ("lines", "gone", "left_out"):

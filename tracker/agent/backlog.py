@@ -13,11 +13,13 @@ from typing import Any, Iterable, Iterator, NamedTuple
 
 from tracker.agent.scripts import ENDS_BYTES, is_over
 from tracker.agent.spool import JobSpools, SpoolFolder, is_quiet
+from tracker.errors import NotKnownYet
 from tracker.events import JobFolder
 
 _PROBE_BYTES = 64 * 1024
 _MOST_PARTS = 200  # a part costs the server a row or two, however short it is
 _LEFT_ALONE_S = 600.0  # a file that the server cannot use
+_NOT_KNOWN_YET_S = 10.0  # one of a job of which the server waits to hear whose it is
 _UNREAD_S = 10.0  # a file that cannot be read
 _DEATH_CHECK_EVERY_S = 5.0
 _TELL_AGAIN_S = 60.0
@@ -227,7 +229,9 @@ class Backlog:
         file = job.files[part.says["writer"]]
         offset = answer.get("offset")
         if type(offset) is not int or offset < 0:  # an error: the server cannot use this file, now at least
-            file.left_alone_until_s = time.monotonic() + _LEFT_ALONE_S
+            error = answer.get("error")
+            is_early = isinstance(error, dict) and error.get("code") == NotKnownYet.code
+            file.left_alone_until_s = time.monotonic() + (_NOT_KNOWN_YET_S if is_early else _LEFT_ALONE_S)
             return
         if part.content and offset == part.says["offset"]:
             file.left_alone_until_s = time.monotonic() + 1  # taken without progress: no reason to hurry

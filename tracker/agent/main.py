@@ -39,7 +39,12 @@ def main(argv: list[str]) -> int:
         every_s = 0 if given.once else given.sample_every
         files = gpu_files(slurm_folders(env), who.node)
         limit_bytes = given.spool_limit
-        agent = Agent(spool, who, server, sample_every_s=every_s, gpu_files=files, limit_bytes=limit_bytes)
+        # Where MUNGE vouches for the agent it does so for jobs; and only root could give a token to another user.
+        gives_tokens = os.geteuid() == 0 and not given.shared and not server.is_by_munge
+        agent = Agent(
+            spool, who, server, sample_every_s=every_s, gpu_files=files, limit_bytes=limit_bytes,
+            gives_tokens=gives_tokens,
+        )  # fmt: skip
         say(f"ships {spool} to {server.url} as {who.node}" + (f" of {who.cluster}" if who.cluster else ""))
         agent.look_around()
         try:

@@ -8,7 +8,9 @@ import os
 import re
 from typing import Mapping
 
-from tracker.agent.server import Server, token_source
+from tracker.agent.server import Server
+from tracker.client import munge
+from tracker.client.keys import Key
 from tracker.client.room import size_bytes
 from tracker.client.spool import home
 from tracker.errors import SetupProblem
@@ -28,8 +30,14 @@ def parser(command: str, about: str, examples: str) -> argparse.ArgumentParser:
 def server(given: argparse.Namespace, env: Mapping[str, str]) -> Server:
     """Return the server that is meant. Raises SetupProblem when none is known, BadInput for what is no address."""
     beside = f"{home(env)}/keys/node.token"
-    named = env.get("TRACKER_TOKEN_FILE") or (beside if os.path.exists(beside) else None)
-    return Server(given.url or _url(env), token_source(env.get("TRACKER_TOKEN"), named))
+    token, named = (
+        env.get("TRACKER_TOKEN"),
+        env.get("TRACKER_TOKEN_FILE") or (beside if os.path.exists(beside) else None),
+    )
+    url = given.url or _url(env)
+    if not (token or named) and munge.is_there(env):
+        return Server(url, munge.MungeLogin(url, env, agent=True))
+    return Server(url, Key(token, None if token else named))
 
 
 def _url(env: Mapping[str, str]) -> str:

@@ -9,10 +9,12 @@ import socket
 import ssl
 import threading
 from contextlib import suppress
-from typing import Any, Callable
+from typing import Any
 from urllib.parse import urlsplit
 
-from tracker.errors import BadInput, SetupProblem
+from tracker.client.keys import Way
+from tracker.client.munge import MungeLogin
+from tracker.errors import BadInput, TrackerError
 from tracker.events import INGEST_TYPE
 
 CONNECT_TIMEOUT_S = 5
@@ -33,8 +35,8 @@ class Unreachable(Exception):
 class Server:
     """Where ingest requests go."""
 
-    def __init__(self, url: str, token: Callable[[], str | None]) -> None:
-        """Take the server's address and a function that returns the token. Raises BadInput for what is no address."""
+    def __init__(self, url: str, key: Way) -> None:
+        """Take the server's address and what is shown it. Raises BadInput for what is no address."""
         parts = urlsplit(url)
         try:
             port = parts.port
@@ -44,7 +46,8 @@ class Server:
             raise BadInput(f"{url!r} is no server's address: give one such as https://tracker.example.org")
         self.url = url
         self._path = parts.path.rstrip("/") + "/api/v1/ingest"
-        self._token = token
+        self._key = key
+        self.is_by_munge = isinstance(key, MungeLogin)
         self._connection: http.client.HTTPConnection
         if parts.scheme == "https":
             context = ssl.create_default_context()
@@ -64,9 +67,13 @@ class Server:
         except (OSError, http.client.HTTPException, ValueError) as problem:
             self._connection.close()
             raise Unreachable(f"{type(problem).__name__}: {problem}") from problem
+        except TrackerError as problem:  # no key is to be had now
+            raise Unreachable(str(problem), problem.status) from problem
         finally:
             watchdog.cancel()
             watchdog.join()  # outputs are read by a fork, which wants no second thread
+        if status == 401:
+            self._key.forget()
         if status != 200:
             raise Unreachable(f"the server answered {status}: {_detail(answer)}", status)
         try:
@@ -91,7 +98,7 @@ class Server:
 
     def _exchange(self, body: bytes) -> tuple[int, bytes]:
         headers = {"Content-Type": INGEST_TYPE, "User-Agent": "tracker-agent"}
-        token = self._token()
+        token = self._key.token()
         if token:
             headers["Authorization"] = f"Bearer {token}"
         packed = gzip.compress(body, 1) if len(body) > _WORTH_GZIP_BYTES else body
@@ -108,28 +115,6 @@ class Server:
         if len(answer) > MOST_ANSWER_BYTES:
             raise ValueError("the answer is too long")
         return response.status, answer
-
-
-def token_source(token: str | None, token_file: str | None) -> Callable[[], str | None]:
-    """Return a function that returns the token; a file is read each time, so that a key can be changed in place.
-
-    Raises SetupProblem when the file cannot be read now.
-    """
-    if token or not token_file:
-        return lambda: token
-    last: list[str] = []
-
-    def read() -> str:
-        try:
-            with open(token_file, encoding="ascii") as file:
-                last[:] = [file.read().strip()]
-        except (OSError, UnicodeDecodeError) as problem:
-            if not last:
-                raise SetupProblem(f"The token in {token_file} cannot be read: {problem}.") from problem
-        return last[0]
-
-    read()
-    return read
 
 
 def _detail(answer: bytes) -> str:

@@ -25,7 +25,7 @@ _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _ENDING = ".jsonl"
 _TOLD = "told.json"
-_TOLD_BEFORE = ".told.json.new"
+_TOKEN = "token"
 _CHUNK_BYTES = 256 * 1024
 
 
@@ -121,23 +121,35 @@ class JobSpools:
                 return b"", b""
 
     def tell(self, seen: SpoolFolder, content: bytes) -> None:
-        """Put what the server tells a job into its folder, as `told.json`; quietly not where that is impossible.
+        """Put what the server tells a job into its folder, as `told.json`; quietly not where that is impossible."""
+        self._put(seen, _TOLD, content, 0o644)
+
+    def give_token(self, seen: SpoolFolder, token: str) -> bool:
+        """Put the job's own token into its folder, which its user alone may read. False where that is impossible."""
+        return self._put(seen, _TOKEN, token.encode("ascii", "replace") + b"\n", 0o400, seen.uid)
+
+    def _put(self, seen: SpoolFolder, name: str, content: bytes, mode: int, owner: int = -1) -> bool:
+        """Write a file into a folder, whole or not at all.
 
         The user may move or replace what is in there at any time: nothing is followed, nothing of theirs is opened.
         """
+        draft = f".{name}.new"
         with self._opened() as jobs, _folder(seen.name, jobs) as folder:
             if folder is None or os.fstat(folder).st_uid != seen.uid:
-                return
+                return False
             with suppress(OSError):
-                os.unlink(_TOLD_BEFORE, dir_fd=folder)  # left by an agent that was killed
+                os.unlink(draft, dir_fd=folder)  # left by an agent that was killed
             with suppress(OSError):
-                file = os.open(_TOLD_BEFORE, _NEW_FILE, 0o600, dir_fd=folder)
+                file = os.open(draft, _NEW_FILE, 0o600, dir_fd=folder)
                 try:
                     os.write(file, content)
-                    os.fchmod(file, 0o644)
+                    os.fchmod(file, mode)
+                    os.fchown(file, owner, -1)
                 finally:
                     os.close(file)
-                os.rename(_TOLD_BEFORE, _TOLD, src_dir_fd=folder, dst_dir_fd=folder)
+                os.rename(draft, name, src_dir_fd=folder, dst_dir_fd=folder)
+                return True
+        return False
 
     def remove(self, seen: SpoolFolder) -> bool:
         """Remove a job's folder if nothing was written since it was seen. True when it is gone."""

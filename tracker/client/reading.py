@@ -8,11 +8,12 @@ import sys
 import urllib.error
 import urllib.request
 from array import array
-from typing import Any, Callable, Iterator, Sequence
+from typing import Any, Iterator, Sequence
 from urllib.parse import quote, urlencode
 
-from tracker.client.spool import home
-from tracker.errors import BadInput, Forbidden, NotFound, SetupProblem, TrackerError, Unauthenticated, Unavailable
+from tracker.client.keys import Key, Keys, url_at_home, ways
+from tracker.client.refusals import refusal
+from tracker.errors import SetupProblem, Unauthenticated, Unavailable
 
 PAGE_RUNS = 200
 ALL_POINTS = 10_000_000
@@ -21,7 +22,6 @@ LINES_POINTS = 100_000
 """The most of several lines together."""
 _JSON, _COLUMNS = "application/json", "application/octet-stream"
 ANSWER_TIMEOUT_S = 60
-_ERRORS = {401: Unauthenticated, 403: Forbidden, 404: NotFound}
 
 
 class Api:
@@ -31,12 +31,13 @@ class Api:
         """Take the server's address and a token of `tracker token create`.
 
         What is not given comes from TRACKER_URL and TRACKER_TOKEN, else from the `tracker up` of the same TRACKER_HOME.
-        Raises SetupProblem when no server is known or its address is none.
+        On a cluster no token is needed: the job's own or MUNGE tells who asks. Raises SetupProblem when no server is
+        known or its address is none.
         """
         self.url = (url or os.environ.get("TRACKER_URL") or _url_at_home()).rstrip("/")
         if not self.url.startswith(("http://", "https://")):
             raise SetupProblem(f"`{self.url[:200]}` is no address of a server: those begin with http:// or https://.")
-        self._token = token or os.environ.get("TRACKER_TOKEN") or _token_at_home()
+        self._keys = Keys(iter([Key(token)]) if token else ways(self.url, os.environ))
 
     def runs(
         self,
@@ -86,15 +87,23 @@ class Api:
         asked = {name: value for name, value in query.items() if value is not None}
         url = f"{self.url}/api/v1{path}" + (f"?{urlencode(asked, doseq=True)}" if asked else "")
         headers = {"Accept": accept, "User-Agent": "tracker-api"}
-        if self._token:
-            headers["Authorization"] = f"Bearer {self._token}"
-        request = urllib.request.Request(url, data=body, headers=headers, method=method)
+        while True:
+            try:
+                return self._answered(urllib.request.Request(url, data=body, headers=headers, method=method))
+            except Unauthenticated:
+                if not self._keys.refused():
+                    raise
+
+    def _answered(self, request: urllib.request.Request) -> tuple[bytes, Any]:
+        token = self._keys.token()
+        if token:
+            request.add_header("Authorization", f"Bearer {token}")
         try:
             with urllib.request.urlopen(request, timeout=ANSWER_TIMEOUT_S) as got:
                 return got.read(), got.headers
         except urllib.error.HTTPError as refused:
             with refused:
-                raise _refusal(refused.code, refused.read()) from None
+                raise refusal(refused.code, refused.read()) from None
         except (OSError, ValueError) as problem:
             raise Unavailable(f"{self.url} does not answer: {getattr(problem, 'reason', problem)}.") from None
 
@@ -245,19 +254,10 @@ class Series:
 
 
 def _url_at_home() -> str:
-    try:
-        with open(f"{home(os.environ)}/server.json", encoding="utf-8") as file:
-            return str(json.load(file)["url"])
-    except (OSError, ValueError, KeyError, TypeError):
-        raise SetupProblem("No server is known: give its address, set TRACKER_URL, or start `tracker up`.") from None
-
-
-def _token_at_home() -> str | None:
-    try:
-        with open(f"{home(os.environ)}/keys/api.token", encoding="ascii") as file:
-            return file.read().strip()
-    except (OSError, UnicodeDecodeError):
-        return None
+    url = url_at_home(os.environ)
+    if url is None:
+        raise SetupProblem("No server is known: give its address, set TRACKER_URL, or start `tracker up`.")
+    return url
 
 
 def _decoded(raw: bytes) -> dict[str, Any]:
@@ -265,18 +265,6 @@ def _decoded(raw: bytes) -> dict[str, Any]:
     if not isinstance(answer, dict):
         raise ValueError("it is no tracker server")
     return answer
-
-
-def _refusal(status: int, raw: bytes) -> TrackerError:
-    try:
-        problem = json.loads(raw)
-        detail, code = str(problem["detail"]), str(problem["code"])
-    except (ValueError, KeyError, TypeError):
-        detail, code = f"The server answered {status}.", ""
-    kind: Callable[[str], TrackerError] = _ERRORS.get(status) or (BadInput if 400 <= status < 500 else Unavailable)
-    refusal = kind(detail)
-    refusal.code = code or refusal.code
-    return refusal
 
 
 def _column(kind: str, raw: bytes) -> array[Any]:
