@@ -61,6 +61,13 @@ class Settings:
         10.0, "Seconds that the replica may be behind; then the primary is read instead.", least=0
     )
     url: str = _setting("", "The server's address in login links; empty: that of the server that runs on `home`.")
+    other_urls: str = _setting(
+        "",
+        "Further addresses by which programs know the server, separated by spaces: who logs in by MUNGE says for which "
+        "server that is.",
+    )
+    munge_socket: str = _setting("", "The socket of munged; empty: its usual one.")
+    slurm_users: str = _setting("slurm", "Users who may report for all jobs by MUNGE as root may: Slurm's own user.")
     listen: str = _setting(
         "127.0.0.1", "The address the server listens on; `unix:/path`: a Unix socket, for a proxy on the same machine."
     )
@@ -82,7 +89,7 @@ class Settings:
     logins: str = _setting(
         "link local",
         "Ways to log in, separated by spaces: `link` (of `tracker login`), `local` (passwords of `tracker user`), "
-        "`ldap`, `pam`, `oidc`, `proxy`.",
+        "`ldap`, `pam`, `oidc`, `proxy`, `munge`.",
     )
     login_limit: str = _setting(
         "10/minute",

@@ -21,7 +21,7 @@ from web import peers
 
 log = logging.getLogger("tracker.limits")
 
-_FREE = {"static", "health.healthz", "health.readyz", "api.ingest.deliver"}
+_FREE = {"static", "health.healthz", "health.readyz"}
 _MOST_KEYS = 10_000
 _PATIENCE_WITH_REDIS: Any = {"socket_timeout": 0.5, "socket_connect_timeout": 0.5}
 _AGAIN_AFTER_S = 5.0
@@ -123,7 +123,7 @@ def install(app: Flask, settings: Settings) -> None:
         raise BadInput(f"`rate_limit` is such as `600/minute`, `rate_limit_storage` a URL: {problem}.") from None
 
     def refuse_too_many() -> None:
-        wait_s = 0 if request.endpoint in _FREE else counts.wait_s(_who())
+        wait_s = 0 if _is_free() else counts.wait_s(_who())
         if wait_s:
             raise TooManyRequests(retry_after=wait_s)
 
@@ -136,6 +136,14 @@ def shared(url: str) -> Storage | None:
         return None
     patience = _PATIENCE_WITH_REDIS if url.partition(":")[0] in ("redis", "rediss", "redis+unix") else {}
     return cast(Storage, storage_from_string(url, wrap_exceptions=True, **patience))
+
+
+def _is_free() -> bool:
+    """Whether it may come any number of times: agents deliver as much as they must, people do not."""
+    identity = g.get("identity")
+    return request.endpoint in _FREE or (
+        request.endpoint == "api.ingest.deliver" and identity is not None and identity.may_ingest
+    )
 
 
 def _who() -> str:

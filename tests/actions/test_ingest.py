@@ -14,7 +14,7 @@ from sqlalchemy import event, func, select
 from tests.agent_side import ADMIN, NODE, Agent, hook, lines, points
 from tracker.actions.ingest import Door
 from tracker.errors import BadManifest, Forbidden, NotFound
-from tracker.events import MAX_LINE_BYTES
+from tracker.events import MAX_LINE_BYTES, encode_request
 from tracker.store import charts, logs, params, runs, series, summaries
 from tracker.store.database import Database
 from tracker.store.identity import Identity
@@ -247,8 +247,10 @@ def test_a_bad_part_is_answered_and_the_others_stand(db: Database) -> None:
 
 
 def test_who_may_only_read_cannot_deliver(db: Database) -> None:
-    with pytest.raises(Forbidden):
-        Door(db, 1000).take(Identity("bob", "user"), b"", datetime.now(timezone.utc))
+    body = encode_request({"version": 1, "agent": {"node": "n1"}, "parts": []}, [])
+    for role in ("user", "admin", "node"):
+        with pytest.raises(Forbidden):
+            Door(db, 1000).take(Identity("bob", role, frozenset({"read"})), body, datetime.now(timezone.utc))
 
 
 def test_a_user_sees_only_what_is_theirs(db: Database) -> None:

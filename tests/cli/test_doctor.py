@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from tests.munged import running
 from tests.slurm.replay import RECORDINGS
 from tracker.cli.commands import cli
 from tracker.store.database import Database
@@ -42,3 +43,15 @@ def test_it_says_what_the_cluster_lacks(tmp_path: Path, monkeypatch: pytest.Monk
     assert {one["name"]: one["ok"] for one in json.loads(answer.stdout) if one["name"] != "gpus"} == {
         "database": False, "slurm": True, "hooks": False, "others": False,
     }  # fmt: skip
+
+
+def test_it_says_whether_munge_works_where_it_should(tmp_path: Path) -> None:
+    def told(socket: object) -> list[str]:
+        env = {"TRACKER_LOGINS": "link munge", "TRACKER_MUNGE_SOCKET": str(socket)}
+        answer = CliRunner().invoke(cli, ["doctor", "--database", f"sqlite:///{tmp_path}/a.db"], env=env)
+        return [line for line in answer.stdout.splitlines() if " munge: " in line]
+
+    with running() as munged:
+        assert told(munged.socket) == ["ok       munge: tells that this is the user with the uid 0"]
+    (line,) = told(tmp_path / "nowhere")
+    assert line.startswith("missing  munge: munged does not answer")

@@ -11,6 +11,7 @@ import pytest
 import zstandard
 
 from tracker import events
+from tracker.store import audit
 
 from .conftest import Server
 
@@ -46,9 +47,14 @@ def test_a_packed_delivery_may_be_repeated(server: Server, packing: str, pack: C
     assert server.ask("/api/v1/runs/dev:12", token=server.token()).json["summary"]["loss"]["count"] == 1
 
 
-def test_a_token_of_a_person_delivers_nothing(server: Server) -> None:
+def test_a_token_of_a_person_delivers_nothing_of_jobs_that_are_not_known_to_be_theirs(server: Server) -> None:
     answer = server.ask(PATH, method="POST", token=server.token(), body=_request())
-    assert (answer.status, answer.json["code"]) == (403, "forbidden")
+    assert (answer.status, answer.json["parts"][0]["error"]["code"]) == (200, "not_known_yet")
+    server.ask(PATH, method="POST", token=server.token("n1", "node", "node"), body=_request())
+    answer = server.ask(PATH, method="POST", token=server.token("bob"), body=_request())
+    assert answer.json["parts"][0]["error"]["code"] == "forbidden"
+    with server.database.read() as session:
+        assert [(one.actor, one.target) for one in audit.find(session).items] == [("bob", f"POST {PATH}")]
 
 
 @pytest.mark.parametrize(

@@ -8,17 +8,19 @@ from typing import Any
 
 from tracker.actions.read_delivery import Delivery
 from tracker.events import JobFolder
-from tracker.store import attempts, logs, runs, told
+from tracker.store import attempts, job_tokens, logs, runs, told
 from tracker.store.database import Connection, Session
 from tracker.store.logs import Followed
 from tracker.store.told import Told
+
+MOST_TOKENS = 1000
 
 
 def follow(
     session: Session | Connection, deliveries: Sequence[Delivery], keep_bytes: int
 ) -> list[list[dict[str, Any]]]:
     """The output files that each agent should read, and of how much of them the end is kept."""
-    nodes = {(one.cluster, one.node) for one in deliveries if one.cluster and not one.shared}
+    nodes = {(one.cluster, one.node) for one in deliveries if one.cluster and not one.shared and one.user is None}
     wanted = logs.followed(session, nodes)
     return [[_wish(delivery, one, keep_bytes) for one in _wanted(session, delivery, wanted)] for delivery in deliveries]
 
@@ -29,7 +31,7 @@ def _wanted(
     if not delivery.cluster:
         return []
     if delivery.shared:
-        return logs.followed_by_nobody(session, delivery.cluster)
+        return logs.followed_by_nobody(session, delivery.cluster, delivery.user)
     return of_nodes.get((delivery.cluster, delivery.node), [])
 
 
@@ -83,6 +85,18 @@ def gpus(session: Session, delivery: Delivery) -> dict[str, list[int]]:
     """The GPUs that these jobs have on the agent's node: it was not there when their Prolog told of them."""
     held = attempts.gpus_on(session, _jobs(delivery.folders("gpus_of")), delivery.node)
     return {JobFolder(cluster, job_id, None).name: indices for (cluster, job_id), indices in held.items()}
+
+
+def tokens(session: Session, delivery: Delivery) -> dict[str, str]:
+    """The tokens of jobs whose folders have none: for running ones whose user owns the folder, as the agent says."""
+    asked = delivery.manifest.get("tokens_of")
+    if not isinstance(asked, dict) or delivery.user is not None:
+        return {}
+    owners = {JobFolder.parse(name): user for name, user in [*asked.items()][:MOST_TOKENS] if isinstance(user, str)}
+    jobs = {(one.cluster, one.job_id): user for one, user in owners.items() if one and one.cluster and one.job_id}
+    node = delivery.node if delivery.is_of_node else None
+    given = job_tokens.given(session, jobs, node)
+    return {JobFolder(cluster, job_id, None).name: secret for (cluster, job_id), secret in given.items()}
 
 
 def _jobs(folders: set[JobFolder]) -> set[tuple[str, int]]:

@@ -7,20 +7,23 @@ docs/decisions/014-together.md.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any
 
-from tracker.actions.answer_delivery import follow, gpus, release, tell
+from tracker.actions.admit import admit
+from tracker.actions.answer_delivery import follow, gpus, release, tell, tokens
 from tracker.actions.end_beside import end_beside
 from tracker.actions.read_delivery import Delivery, read_delivery
 from tracker.actions.store_known import KnownDoor, Memory
 from tracker.actions.store_lines import Sent, store_lines
 from tracker.actions.take_parts import Intake, take_part
 from tracker.actions.together import Together, Undone
-from tracker.errors import BadInput, DatabaseUnavailable, Forbidden, TrackerError
+from tracker.errors import DatabaseUnavailable, Forbidden, TooMany, TrackerError
 from tracker.store import clocks, known_runs
 from tracker.store.database import Database, is_outage
 from tracker.store.identity import Identity
@@ -44,25 +47,46 @@ class Door:
         self._memory = Memory()
         self._of_known = KnownDoor(db, self._memory, log_tail_bytes) if db.is_postgresql else None
         self.together: Together[Delivery, Answer] = Together(self._in_company)
+        self._lock = threading.Lock()
+        self._delivering: set[str] = set()
 
     def take(self, identity: Identity, body: bytes, now: datetime) -> Answer:
         """Store what an agent delivers, all of it in one transaction; answer as docs/protocol.md says.
 
         `now` is when the request arrived, before it waited for anything: the agent's clock is measured by it.
 
-        Raises Forbidden when the sender may not deliver, BadManifest when the request is not understood.
+        Raises Forbidden when the sender may not deliver that, Unavailable while a person's last delivery is being
+        stored, BadManifest when the request is not understood.
         """
-        if not identity.may_ingest:
-            raise Forbidden("This token may read, not deliver; an agent needs a key of `tracker token create --agent`.")
-        delivery = read_delivery(body, now)
-        if len(body) < ALONE_FROM_BYTES:
-            try:
-                return self.together.do(delivery)
-            except Undone as undone:  # whosever fault it is: what went wrong comes again to whom it concerns
-                if isinstance(undone.__cause__, DatabaseUnavailable):
-                    raise DatabaseUnavailable(str(undone.__cause__)) from undone
+
+        def read() -> Delivery:
             delivery = read_delivery(body, now)
-        return self._alone(delivery, body)
+            return delivery if identity.reports_all else admit(self._db, identity, delivery)
+
+        with self._turn(identity):
+            if identity.may_ingest and len(body) < ALONE_FROM_BYTES:
+                try:
+                    return self.together.do(read())
+                except Undone as undone:  # whosever fault it is: what went wrong comes again to whom it concerns
+                    if isinstance(undone.__cause__, DatabaseUnavailable):
+                        raise DatabaseUnavailable(str(undone.__cause__)) from undone
+            return self._alone(read)
+
+    @contextmanager
+    def _turn(self, identity: Identity) -> Iterator[None]:
+        """Let a person deliver one thing at a time, and alone: nobody waits long for what another one sends."""
+        if identity.may_ingest:
+            yield
+            return
+        with self._lock:
+            if identity.user in self._delivering:
+                raise TooMany("Your last delivery is still being stored; send the next one after it.")
+            self._delivering.add(identity.user)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._delivering.discard(identity.user)
 
     def _in_company(self, deliveries: Sequence[Delivery]) -> list[Answer]:
         try:
@@ -78,13 +102,13 @@ class Door:
             log.warning("%d deliveries could not be stored together; each is by itself", len(deliveries), exc_info=True)
             raise
 
-    def _alone(self, delivery: Delivery, body: bytes) -> Answer:
+    def _alone(self, read: Callable[[], Delivery]) -> Answer:
         try:
-            return self._store([delivery], _together)[0]
+            return self._store([read()], _together)[0]
         except Exception as problem:  # the outermost place of a request: as above
-            if isinstance(problem, DatabaseUnavailable):
+            if isinstance(problem, (DatabaseUnavailable, Forbidden)):
                 raise
-        return self._store([read_delivery(body, delivery.now)], _one_by_one)[0]
+        return self._store([read()], _one_by_one)[0]
 
     def _store(self, deliveries: Sequence[Delivery], take: Take) -> list[Answer]:
         with self._db.write() as session:
@@ -104,6 +128,7 @@ class Door:
             wishes, told = follow(session, deliveries, self._log_tail_bytes), tell(session, deliveries)
             return [
                 {"parts": answers, "follow": wanted, "release": names, "gpus": gpus(session, one), "tell": said}
+                | {"tokens": tokens(session, one)}
                 for one, answers, wanted, names, said in zip(deliveries, parts, wishes, released, told, strict=True)
             ]
 
@@ -142,6 +167,8 @@ def _in_order(intake: Intake) -> list[Answer]:
 def _part(intake: Intake, place: int) -> Answer:
     """Take a part by itself, or say why not: the others are stored all the same."""
     lines = _lines_by_place(intake)
+    if place in intake.delivery.refused:
+        return _refusal(intake.delivery.refused[place])
     try:
         with intake.session.begin_nested():
             if place in lines:
@@ -166,7 +193,7 @@ def _whole(intake: Intake, place: int) -> Answer:
         return {"error": {"code": "internal", "detail": "The server could not store this; its log tells why."}}
 
 
-def _lines_by_place(intake: Intake) -> dict[int, Sent | BadInput]:
+def _lines_by_place(intake: Intake) -> dict[int, Sent | TrackerError]:
     """The delivery's lines, with what is known of the clock that told their times."""
     lines, skew = intake.delivery.lines, intake.skew
     if not skew:
@@ -174,7 +201,9 @@ def _lines_by_place(intake: Intake) -> dict[int, Sent | BadInput]:
     return {place: replace(one, skew=skew) if isinstance(one, Sent) else one for place, one in lines.items()}
 
 
-def _lines(intake: Intake, sent: Sequence[Sent | BadInput], known: Sequence[KnownRun] | None = None) -> list[Answer]:
+def _lines(
+    intake: Intake, sent: Sequence[Sent | TrackerError], known: Sequence[KnownRun] | None = None
+) -> list[Answer]:  # fmt: skip
     usable = [one for one in sent if isinstance(one, Sent)]
     held = iter(store_lines(intake.session, usable, intake.learn, known))
     answers = [next(held) if isinstance(one, Sent) else one for one in sent]

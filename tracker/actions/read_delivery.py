@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,7 +12,7 @@ from tracker.actions.apply_hook import job_of
 from tracker.actions.read_lines import read_lines
 from tracker.actions.read_values import MAX_TIME_S, text
 from tracker.actions.store_lines import Sent
-from tracker.errors import BadInput, BadManifest
+from tracker.errors import BadInput, BadManifest, TrackerError
 from tracker.events import MAX_LINE_BYTES, WRITER_NAME, JobFolder, decode_request, parse_hook_event, run_of_writer
 from tracker.store.clocks import Measured
 
@@ -24,7 +25,9 @@ class Delivery:
     """A request that arrived at `now`, read. `shared`: the agent sees a shared file system, not one node of a cluster.
 
     `lines` are what parts of type `lines` bring, or why they cannot be used, by their places. `jobs` (cluster, job id)
-    and `ids` are of the runs that the parts speak of.
+    and `ids` are of the runs that the parts speak of. `refused` are other parts that the sender may not deliver, by
+    their places. `user`: it is a person's, about their own jobs, and `own` are those among the folders it names.
+    `is_of_node`: its key is that of its node alone.
     """
 
     now: datetime
@@ -34,9 +37,13 @@ class Delivery:
     shared: bool
     manifest: dict[str, Any]
     parts: list[tuple[Part, bytes]]
-    lines: dict[int, Sent | BadInput]
+    lines: dict[int, Sent | TrackerError]
     jobs: set[tuple[str, int]]
     ids: set[str]
+    refused: dict[int, TrackerError] = field(default_factory=dict)
+    user: str | None = None
+    own: frozenset[JobFolder] = frozenset()
+    is_of_node: bool = False
 
     @property
     def is_plain(self) -> bool:
@@ -45,14 +52,24 @@ class Delivery:
 
     @property
     def measured(self) -> Measured | None:
-        """What it shows of its node's clock. An agent of a shared file system brings what many clocks said."""
+        """What it shows of its node's clock.
+
+        An agent of a shared file system brings what many clocks said, and a person does not speak for a node.
+        """
         said = self.agent.get("time")
-        if self.shared or isinstance(said, bool) or not isinstance(said, (int, float)) or not 0 <= said <= MAX_TIME_S:
+        if self.shared or self.user is not None or isinstance(said, bool) or not isinstance(said, (int, float)):
+            return None
+        if not 0 <= said <= MAX_TIME_S:
             return None
         return Measured(self.cluster or "", self.node, timedelta(seconds=self.now.timestamp() - said), self.now)
 
     def folders(self, key: str) -> set[JobFolder]:
-        """The job folders that the manifest names under that key."""
+        """The job folders that the manifest names under that key; of a person's their own."""
+        named = self.named(key)
+        return named if self.user is None else named & self.own
+
+    def named(self, key: str) -> set[JobFolder]:
+        """The job folders that the manifest names under that key, whosever."""
         named = self.manifest.get(key)
         names = [one for one in named[:_MOST_FOLDERS] if isinstance(one, str)] if isinstance(named, list) else []
         return {folder for folder in map(JobFolder.parse, names) if folder}
@@ -66,8 +83,10 @@ def read_delivery(body: bytes, now: datetime) -> Delivery:
     if node is None:
         raise BadManifest("`agent.node` must name the node.")
     parts = [*zip(manifest["parts"], blobs, strict=True)]
-    lines = {place: _sent(*part, now) for place, part in enumerate(parts) if part[0].get("type") == "lines"}
-    jobs, ids = _runs(parts, cluster)
+    lines: dict[int, Sent | TrackerError] = {
+        place: _sent(*part, now) for place, part in enumerate(parts) if part[0].get("type") == "lines"
+    }
+    jobs, ids = runs_named(parts, cluster)
     return Delivery(now, agent, node, cluster, agent.get("shared") is True, manifest, parts, lines, jobs, ids)
 
 
@@ -85,7 +104,10 @@ def _sent(part: Part, blob: bytes, now: datetime) -> Sent | BadInput:
     return Sent(folder, writer, offset_bytes, offset_bytes + end, said, text(part.get("user"), 255), now)
 
 
-def _runs(parts: list[tuple[Part, bytes]], cluster: str | None) -> tuple[set[tuple[str, int]], set[str]]:
+def runs_named(
+    parts: Iterable[tuple[Part, bytes]], cluster: str | None
+) -> tuple[set[tuple[str, int]], set[str]]:  # fmt: skip
+    """The Slurm jobs (cluster, job id) and the ids of runs that parts speak of."""
     jobs: set[tuple[str | None, int | None]] = set()
     ids: set[str] = set()
     for part, blob in parts:

@@ -92,7 +92,7 @@ class KnownDoor:
         return {}
 
     def _may_go_on(self, delivery: Delivery) -> bool:
-        asked = delivery.folders("folders") or delivery.folders("gpus_of")
+        asked = delivery.folders("folders") or delivery.folders("gpus_of") or delivery.manifest.get("tokens_of")
         lines = delivery.lines.values() if delivery.is_plain and not asked else ()
         return bool(lines) and all(isinstance(one, Sent) and self._memory.knows(one) for one in lines)
 
@@ -133,5 +133,6 @@ class KnownDoor:
                 assert isinstance(sent, Sent)
                 self._memory.note(sent.folder, one.run, one.after)
             parts = [{"offset": one.after.offset_bytes} for one in some]
-            answers[place] = {"parts": parts, "follow": wanted, "release": [], "gpus": {}, "tell": said}
+            nothing: dict[str, Any] = {"release": [], "gpus": {}, "tokens": {}}
+            answers[place] = {"parts": parts, "follow": wanted, "tell": said, **nothing}
         return answers

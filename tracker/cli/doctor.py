@@ -12,6 +12,7 @@ from tracker.agent.hardware.self_test import look_over_gpus
 from tracker.agent.main import node_name, slurm_folders
 from tracker.errors import TrackerError
 from tracker.settings import Settings
+from tracker.slurm import munge
 from tracker.slurm.choice import chosen
 from tracker.slurm.missing import SENTENCES, missing
 from tracker.slurm.pyslurm_source import Pyslurm
@@ -32,6 +33,8 @@ def look_over(settings: Settings) -> Iterator[Finding]:
         yield Finding("database", True, _database(settings))
     except TrackerError as problem:
         yield Finding("database", False, str(problem))
+    if "munge" in settings.logins.replace(",", " ").split():
+        yield _munge(settings)
     gpus = look_over_gpus(gpu_files(slurm_folders(os.environ), node_name(os.environ)))
     if gpus is not None:
         yield Finding("gpus", gpus.ok, gpus.detail)
@@ -48,6 +51,13 @@ def look_over(settings: Settings) -> Iterator[Finding]:
         yield Finding("pyslurm", False, source.why_not)
     for key in missing(facts, only_own=watched_user(settings) is not None):
         yield Finding(key, False, SENTENCES[key])
+
+
+def _munge(settings: Settings) -> Finding:
+    try:
+        return Finding("munge", True, f"tells that this is the user with the uid {munge.check(settings.munge_socket)}")
+    except TrackerError as problem:
+        return Finding("munge", False, str(problem))
 
 
 def _database(settings: Settings) -> str:

@@ -19,7 +19,7 @@ LOGIN_LIFETIME = timedelta(hours=1)
 
 def new_token(
     settings: Settings, *, for_agent: bool = False, user: str | None = None, days: int | None = None,
-    name: str | None = None, scopes: Sequence[str] = (),
+    name: str | None = None, scopes: Sequence[str] = (), node: str | None = None,
 ) -> str:  # fmt: skip
     """Make a token: of an administrator for the caller, who holds the database; of a plain user; or of agents."""
     lifetime = timedelta(days=days) if days else None
@@ -27,7 +27,9 @@ def new_token(
     role = "node" if for_agent else "user" if user else "admin"
     purpose = tokens.NODE if for_agent else tokens.API
     with database_at_hand(settings).write() as session:
-        secret = tokens.create(session, whose, role, purpose, lifetime, name=name, scopes=scopes or None)
+        secret = tokens.create(
+            session, whose, role, purpose, lifetime, name=name or node, scopes=scopes or None, node=node
+        )
         audit.note(session, getpass.getuser(), "token.create", tokens.id_of(secret), f"{role} {whose}")
     return secret
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import re
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -50,26 +51,36 @@ def token() -> None:
 
 @token.command()
 @click.option("--agent", is_flag=True, help="A key for agents: it may deliver events of all users, and read nothing.")
+@click.option("--node", metavar="CLUSTER:NODE", help="With --agent: it may report for this node alone.")
 @click.option("--user", metavar="NAME", help="For another user, without the rights of an administrator.")
 @click.option("--name", metavar="TEXT", help="What you call it.")
 @click.option("--scope", "scopes", multiple=True, type=_SCOPES, help="What it is for, repeated; all if not given.")
 @click.option("--days", type=click.IntRange(1, 3650), help="How long it is good for; for ever if not given.")
 @_DATABASE
 def create(
-    agent: bool, user: str | None, name: str | None, scopes: tuple[str, ...], days: int | None, database: str | None
+    agent: bool,
+    node: str | None,
+    user: str | None,
+    name: str | None,
+    scopes: tuple[str, ...],
+    days: int | None,
+    database: str | None,
 ) -> None:
     """Print a new token. It is shown this once.
 
     \b
     tracker token create --name notebook --scope read --days 30
     tracker token create --agent --name "nodes of dev"
+    tracker token create --agent --node dev:n1
     """
     from tracker.cli.keys import new_token
     from tracker.client.reading import Api
 
+    if node is not None and not (agent and re.fullmatch(r"[A-Za-z0-9_-]{1,64}:[A-Za-z0-9_.-]{1,255}", node)):
+        raise click.UsageError("--node is such as dev:n1, and goes with --agent.")
     told = _settings(database)
     if not _asks_server(told):
-        click.echo(new_token(told, for_agent=agent, user=user, days=days, name=name, scopes=scopes))
+        click.echo(new_token(told, for_agent=agent, user=user, days=days, name=name, scopes=scopes, node=node))
         return
     if agent or user:
         raise click.UsageError(

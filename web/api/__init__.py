@@ -19,6 +19,7 @@ from web.api import (
     many_runs,
     many_series,
     media,
+    munge,
     openapi,
     output,
     points,
@@ -50,6 +51,7 @@ def install(app: Flask, settings: Settings, db: Database) -> None:
         openapi.openapi,
         stream.stream,
         tokens.tokens,
+        munge.munge,
         audit.audit,
     ):
         api.register_blueprint(part)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from flask import Blueprint, Flask, current_app, jsonify
+from flask import Blueprint, Flask, current_app, jsonify, request
 from flask.typing import ResponseReturnValue
 from pydantic import BaseModel
 
 from tracker import events
 from tracker.actions.ingest import Door
-from tracker.errors import BadManifest, Forbidden
+from tracker.errors import BadManifest, Forbidden, TooMany
 from tracker.settings import Settings
 from tracker.store.database import Database
+from web import audit
 from web.api.described import described
 from web.api.exchange import inflated_body
 from web.context import now, viewer
@@ -28,6 +29,7 @@ class Delivered(BaseModel):
     release: list[str]
     gpus: dict[str, list[int]]
     tell: list[dict[str, Any]]
+    tokens: dict[str, str]
 
 
 def install(app: Flask, settings: Settings, db: Database) -> None:
@@ -36,10 +38,21 @@ def install(app: Flask, settings: Settings, db: Database) -> None:
 
 
 @ingest.post("/ingest")
-@described(Delivered, body={events.INGEST_TYPE: None}, errors=(BadManifest, Forbidden))
+@described(Delivered, body={events.INGEST_TYPE: None}, errors=(BadManifest, Forbidden, TooMany))
 def deliver() -> ResponseReturnValue:
     """Store what an agent delivers."""
     arrived_at = now()
     body = inflated_body(events.MAX_REQUEST_BYTES)
     door = cast(Door, current_app.extensions["tracker.door"])
-    return jsonify(door.take(viewer(), body, arrived_at))
+    answer = door.take(viewer(), body, arrived_at)
+    if not viewer().reports_all:
+        _note_refusals(answer["parts"])
+    return jsonify(answer)
+
+
+def _note_refusals(parts: list[dict[str, Any]]) -> None:
+    """Write down that somebody would have delivered what is not theirs: of parts that say the same the first one."""
+    refused = [part["error"]["detail"] for part in parts if part.get("error", {}).get("code") == Forbidden.code]
+    if refused:
+        more = f" ({len(refused)} parts were refused)" if len(refused) > 1 else ""
+        audit.note_refusal("refused", f"{request.method} {request.path}", refused[0] + more)

@@ -10,7 +10,8 @@ from werkzeug.urls import iri_to_uri
 
 from tracker.errors import Forbidden, Unauthenticated
 from tracker.settings import Settings
-from tracker.store import tokens
+from tracker.store import job_tokens, tokens
+from tracker.store.database import Connection, Session
 from tracker.store.identity import Identity
 from tracker.store.tokens import Shown
 from web import freshness
@@ -33,9 +34,10 @@ OPEN_TO_ALL = {
     "oidc.back",
 }
 """Endpoints at which nobody needs to be known."""
-_OF_PROGRAMS = {"api.tokens.renew", "api.tokens.log_in"}
+_OF_PROGRAMS = {"api.tokens.renew", "api.tokens.log_in", "api.munge.enter"}
 """Open, too, by a secret in the body: cookies do not count there, so no page of another site can use one."""
 _SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
+_OF_JOBS = {"api.ingest.deliver", "api.points.add", "api.run_changes.change_one"}
 _NEED_NO_SCOPE = {"api.ingest.deliver", "login.leave"}  # the door looks itself; leaving is for everybody
 
 
@@ -85,7 +87,7 @@ def _shown(bearer: str | None, cookie: str | None) -> Shown | None:
         return known
     secret, purposes = (cookie or "", (tokens.SESSION,)) if bearer is None else (bearer, tokens.BEARERS)
     for database in dict.fromkeys((db(), primary())):  # a replica may not know yet who has just come
-        found = database.answer(lambda asked: tokens.recognise(asked, secret, purposes))
+        found = database.answer(lambda asked: _recognised(asked, secret, purposes))
         if found:
             agents.remember(secret, found)
             cast(Uses, current_app.extensions["tracker.uses"]).note(primary(), found)
@@ -93,8 +95,17 @@ def _shown(bearer: str | None, cookie: str | None) -> Shown | None:
     return None
 
 
+def _recognised(session: Session | Connection, secret: str, purposes: tuple[str, ...]) -> Shown | None:
+    if secret.startswith(job_tokens.PREFIX) and purposes == tokens.BEARERS:
+        job = job_tokens.identify(session, secret)
+        return None if job is None else Shown(job, purpose="job")
+    return tokens.recognise(session, secret, purposes)
+
+
 def _require_scope(identity: Identity) -> None:
-    """A token may be for reading alone."""
+    """A token may be for reading alone, and a job's for its runs alone."""
+    if identity.job is not None and not freshness.only_looks() and request.endpoint not in _OF_JOBS:
+        raise Forbidden("This token is a job's: it is for the runs of that job.")
     needed = "read" if freshness.only_looks() else "write"
     if needed not in identity.scopes and request.endpoint not in _NEED_NO_SCOPE:
         raise Forbidden(f"This token is not for that: it has no scope `{needed}`.")

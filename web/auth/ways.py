@@ -15,8 +15,9 @@ from tracker.settings import Settings
 from tracker.store import accounts
 from tracker.store.database import Database
 
-WAYS = ("link", "local", "ldap", "pam", "oidc", "proxy")
-"""Links of `tracker login`; passwords of ours, of a directory, of PAM; an OpenID provider; who a proxy says it is."""
+WAYS = ("link", "local", "ldap", "pam", "oidc", "proxy", "munge")
+"""Links of `tracker login`; passwords of ours, of a directory, of PAM; an OpenID provider; who a proxy says it is;
+whose process it is, as munged says to programs."""
 Check = Callable[[str, str], "str | None"]
 """The name of the user whose name and password these are, None if they are nobody's. Raises Unavailable."""
 _ELSEWHERE = {"ldap": "web.auth.ldap", "pam": "web.auth.pam", "oidc": "web.auth.oidc"}
