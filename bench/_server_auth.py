@@ -7,7 +7,7 @@ processor time of this process is counted.
 from __future__ import annotations
 
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
 from flask import Flask
@@ -17,8 +17,8 @@ import web.auth
 from bench._figures import Row, Table, median, progress, told
 from bench._servers import each_kind, place
 from tracker.settings import Settings
-from tracker.store import tokens
-from tracker.store.database import Database
+from tracker.store import experiments, job_tokens, runs, tokens
+from tracker.store.database import Database, Session
 from web import create_app
 
 if TYPE_CHECKING:
@@ -79,13 +79,27 @@ def _ways(database: Database) -> dict[str, dict[str, str]]:
     with database.write() as session:
         program = tokens.create(session, "alice", "user", tokens.API, hour, scopes=["read"])
         agent = tokens.create(session, "agent", "node", tokens.NODE, hour)
+        of_job = _of_job(session)
         browser = tokens.create(session, "alice", "user", tokens.SESSION, hour)
     return {
         "a program's token": {"Authorization": f"Bearer {program}"},
         "a browser's session": {"Cookie": f"tracker_http={browser}"},
+        "a job's token": {"Authorization": f"Bearer {of_job}"},
         "an agent's key": {"Authorization": f"Bearer {agent}"},
         "a proxy's word": {"X-Remote-User": "alice"},
     }
+
+
+def _of_job(session: Session) -> str:
+    """The token of a job that runs."""
+    now = datetime.now(timezone.utc)
+    experiment = experiments.named(session, experiments.DEFAULT, now)
+    runs.add(
+        session, experiment=experiment, now=now, state="RUNNING", state_source="controller", cluster="dev", job_id=12,
+        user="alice",
+    )  # fmt: skip
+    session.flush()
+    return job_tokens.given(session, {("dev", 12): "alice"})["dev", 12]
 
 
 def _client(app: Flask, headers: dict[str, str]) -> FlaskClient:

@@ -42,12 +42,11 @@ def start_server(at: Place, memory: Memory) -> None:
 
 
 def agent(at: Place, memory: Memory, node: str) -> Daemon:
-    """The agent of one node, with the agents' key."""
+    """The agent of one node. MUNGE vouches for it, as for the people of the lab."""
     argv = [f"{at.venv}/bin/tracker", "agent", "--node", node, "--cluster", at.name]
     argv += ["--spool", str(at.spool(node)), "--url", url(memory)]
-    kept = _kept(at, "agent")
-    token = kept.read_text().strip() if kept.exists() else ""
-    return Daemon(at, f"agent-{node}", argv, {"TRACKER_TOKEN": token, "PATH": f"{at.venv}/bin:{PATH}"})
+    env = {"TRACKER_MUNGE_SOCKET": str(at.munge_socket), "TRACKER_HOME": str(at.spool(node).parent)}
+    return Daemon(at, f"agent-{node}", argv, {**env, "PATH": f"{at.venv}/bin:{PATH}"})
 
 
 def start_agent(at: Place, memory: Memory, node: str) -> None:
@@ -82,7 +81,8 @@ def _kept(at: Place, name: str) -> Path:
 
 def _env(at: Place) -> dict[str, str]:
     path = f"{at.venv}/bin:{release(at).path}{PATH}"  # each Slurm is asked by its own commands
-    return {"TRACKER_HOME": str(at.home), "HOME": str(at.root), "PATH": path}
+    who = {"TRACKER_LOGINS": "link local munge", "TRACKER_MUNGE_SOCKET": str(at.munge_socket)}
+    return {**who, "TRACKER_HOME": str(at.home), "HOME": str(at.root), "PATH": path}
 
 
 def _tracker(at: Place, *words: str | Path) -> str:

@@ -223,6 +223,7 @@ class Cluster:
             "PATH": f"{self.at.venv}/bin:{self.slurm_path}",
             "TRACKER_URL": beside.url(memory),
             "TRACKER_TOKEN": beside.admin_token(self.at),
+            "TRACKER_MUNGE_SOCKET": str(self.at.munge_socket),
         }
 
     @property

@@ -18,7 +18,8 @@ from lab.demo import report
 from lab.place import CHECKOUT, LabError, labs_root, port_is_free
 from lab.release import VERSIONS
 
-JOB_SIDE = ("tracker/__init__.py", "tracker/client", "tracker/agent", "tracker/events.py", "tracker/errors.py")
+SHARED = ("tracker/events.py", "tracker/credentials.py", "tracker/errors.py")
+JOB_SIDE = ("tracker/__init__.py", "tracker/client", "tracker/agent", *SHARED)
 CHECKS = {
     "lint": ["ruff", "check", "."],
     "format": ["ruff", "format", "--check", "."],
