@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Any
@@ -12,9 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import delete, event, select, text, update
 
-from tests.agent_side import ADMIN, Agent, lines, points
+from tests.agent_side import ADMIN, Agent, hook, lines, points
+from tracker.actions import ingest
 from tracker.actions.compact import compact_run
 from tracker.actions.join_tasks import ArrayTask, join_tasks
+from tracker.errors import DatabaseUnavailable
 from tracker.store import experiments, exports, results, runs
 from tracker.store.database import Database
 from tracker.store.tables import Run, Writer
@@ -195,3 +198,22 @@ def test_connections_that_are_cut_lose_nothing(db: Database) -> None:
             mine = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
             session.execute(text(f"{mine} AND datname = current_database() AND query LIKE '%tracker_%'"))
     assert [step for step, *_ in kept(db)["series"]["loss", 0]] == [*range(8)]
+
+
+@on_postgresql
+def test_what_a_transaction_that_failed_remembered_is_not_taken_for_stored(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, elsewhere, now_s = Agent(db), Agent(db, "n2"), time.time()
+    here.send(hook("prolog", 12, at=now_s), lines(JOB, *points(1), writer="other"))
+    with monkeypatch.context() as fault, pytest.raises(DatabaseUnavailable):
+        fault.setattr(ingest, "tell", _away)
+        here.send(lines(JOB, *points(2)))
+    elsewhere.send(hook("prolog", 12, at=now_s + 1, pid=2, SLURM_JOB_RESTART_COUNT=1))
+    offset = elsewhere.send(lines(JOB, *points(2)))["parts"][0]["offset"]
+    here.send(lines(JOB, *points(2, first=2), offset=offset))
+    assert kept(db)["summary"]["loss"][:2] == (1 / 4, 3)
+
+
+def _away(*_told: object) -> None:
+    raise DatabaseUnavailable("The database does not work now: it went away.")

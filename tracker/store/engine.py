@@ -20,6 +20,7 @@ from sqlalchemy.exc import (
     InternalError,
     OperationalError,
 )
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import NullPool
 
 from tracker.errors import BadInput, DatabaseUnavailable
@@ -156,9 +157,12 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 def is_outage(problem: BaseException) -> bool:
-    """Whether the database itself is at fault (away, locked, full), not a statement of ours."""
+    """Whether the database itself is at fault (away, locked, full) or a connection, not a statement of ours."""
+    if not isinstance(problem, DBAPIError):
+        return False
+    of_database = isinstance(problem, (OperationalError, InterfaceError, InternalError))
     # A file that is no database is told by the plain DatabaseError.
-    return isinstance(problem, (OperationalError, InterfaceError, InternalError)) or type(problem) is DatabaseError
+    return of_database or type(problem) is DatabaseError or problem.connection_invalidated
 
 
 @contextmanager
@@ -166,6 +170,8 @@ def explained() -> Iterator[None]:
     """Tell faults of the database itself in one sentence; faults of our statements stay as they are."""
     try:
         yield
+    except PoolTimeout as problem:
+        raise DatabaseUnavailable("The database does not work now: all connections to it are in use.") from problem
     except DBAPIError as problem:
         if not is_outage(problem):
             raise

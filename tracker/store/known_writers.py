@@ -30,6 +30,8 @@ class Onward(NamedTuple):
     brought: Brought
 
 
+_COMPARED = ("offset_bytes", "next_step", "batches", "restarts", "rank", "clock_skew_us")
+"""What storing needs of a writer: a transaction that failed may have remembered another one's."""
 _FIT = "(SELECT are_all FROM fit)"
 _STORE = f"""
 WITH there AS MATERIALIZED (
@@ -41,10 +43,10 @@ WITH there AS MATERIALIZED (
     ORDER BY runs.id FOR UPDATE OF runs
 ), here AS MATERIALIZED (
     SELECT 1
-    FROM unnest(%(writer_runs)s::text[], %(names)s::text[], %(known_offsets)s::int8[], %(known_steps)s::int8[],
-        %(known_batches)s::int8[]) AS one(run_id, name, offset_bytes, next_step, batches)
+    FROM unnest(%(writer_runs)s::text[], %(names)s::text[],
+        {", ".join(f"%(known_{one})s::int8[]" for one in _COMPARED)}) AS one(run_id, name, {", ".join(_COMPARED)})
     JOIN writers ON writers.run_id = one.run_id AND writers.name = one.name
-    WHERE (writers.offset_bytes, writers.next_step, writers.batches) = (one.offset_bytes, one.next_step, one.batches)
+    WHERE {" AND ".join(f"writers.{one} = one.{one}" for one in _COMPARED)}
         AND (SELECT count(*) FROM there) = cardinality(%(ids)s::text[])
         AND NOT EXISTS (
             SELECT FROM unnest(%(clusters)s::text[], %(jobs)s::int8[], %(job_runs)s::text[])
@@ -87,9 +89,7 @@ def store(connection: Connection, onward: Sequence[Onward], now: datetime) -> bo
         "job_runs": as_array([run.id for run in of_jobs]),
         "writer_runs": as_array([one.known.run_id for one in onward]),
         "names": as_array([one.known.name for one in onward]),
-        "known_offsets": as_array([one.known.offset_bytes for one in onward]),
-        "known_steps": as_array([one.known.next_step for one in onward]),
-        "known_batches": as_array([one.known.batches for one in onward]),
+        **{f"known_{name}": as_array([getattr(one.known, name) for one in onward]) for name in _COMPARED},
         "offsets": as_array([one.after.offset_bytes for one in onward]),
         "steps": as_array([one.after.next_step for one in onward]),
         **batches.columns_of([one.brought for one in onward]),

@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from sqlalchemy import Engine, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 
 from tracker.errors import DatabaseUnavailable
 from tracker.store.engine import explained
@@ -38,7 +38,7 @@ class Teller:
         try:
             with self._engine.connect() as connection:
                 connection.execute(text(f"NOTIFY {CHANNEL}"))
-        except DBAPIError:
+        except SQLAlchemyError:
             pass  # listeners look from time to time without being told
 
 

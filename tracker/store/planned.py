@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Connection, Engine, ExceptionContext, event
+from sqlalchemy.exc import NotSupportedError
 
 ONCE = {"tracker_planned_once": True}
 """The execution options of such a statement."""
@@ -24,6 +25,7 @@ def install(engine: Engine) -> None:
     """Let the connections of this engine, which are of PostgreSQL, plan statements once that have the options ONCE."""
     event.listen(engine, "connect", _prepare)
     event.listen(engine, "before_cursor_execute", _executed, retval=True)
+    event.listen(engine, "handle_error", _give_up)
 
 
 def _prepare(connection: Any, _record: Any) -> None:
@@ -47,3 +49,9 @@ def _executed(
         arguments = f"({', '.join(f'%({place})s' for place in places)})" if places else ""
         known[statement] = f"EXECUTE {name}{arguments}"
     return known[statement], parameters
+
+
+def _give_up(context: ExceptionContext) -> None:
+    """PostgreSQL refuses for ever what it planned before a column got another type: the connections are made anew."""
+    if isinstance(context.sqlalchemy_exception, NotSupportedError):
+        context.is_disconnect = True
