@@ -55,7 +55,7 @@ class Door:
 
         `now` is when the request arrived, before it waited for anything: the agent's clock is measured by it.
 
-        Raises Forbidden when the sender may not deliver that, Unavailable while a person's last delivery is being
+        Raises Forbidden when the sender may not deliver that, TooMany while a person's last delivery is being
         stored, BadManifest when the request is not understood.
         """
 
