@@ -1,7 +1,7 @@
 """Known writers: files that go on where this process stored them last, brought up to date by one statement.
 
 What is known is looked at again: where anything is not as it was, nothing is stored. On PostgreSQL only, which answers
-few statements sooner than many; see docs/decisions/018-known-writers.md.
+few statements sooner than many; see docs/decisions/019-known-writers.md.
 """
 
 from __future__ import annotations
