@@ -21,17 +21,20 @@ _OF_ONE, _OF_ALL = parse("30/minute"), parse("600/minute")
 """So many refusals of one address, and of all, does a process note: nobody can fill the database by knocking."""
 
 
-class _Refusals:
+class Refusals:
+    """Counts refusals, and says which are to be noted."""
+
     def __init__(self) -> None:
         self._of_one, self._of_all = Counts(_OF_ONE), Counts(_OF_ALL)
 
     def is_to_be_noted(self, address: str) -> bool:
+        """Count one more of this address; answer whether it is not one too many."""
         return not self._of_one.wait_s(address) and not self._of_all.wait_s("all")
 
 
 def install(app: Flask) -> None:
     """Note whom the application refuses."""
-    app.extensions["tracker.refusals"] = _Refusals()
+    app.extensions["tracker.refusals"] = Refusals()
     app.after_request(_note_refusal)
 
 
@@ -44,7 +47,7 @@ def note(session: Session, action: str, target: str = "", detail: str = "", *, a
 
 def note_refusal(action: str, target: str = "", detail: str = "", *, actor: str | None = None) -> None:
     """Write down that somebody was refused, in a transaction of its own, unless this happens too often."""
-    refusals = cast(_Refusals, current_app.extensions["tracker.refusals"])
+    refusals = cast(Refusals, current_app.extensions["tracker.refusals"])
     if not refusals.is_to_be_noted(peers.address()):
         return
     try:

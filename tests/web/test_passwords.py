@@ -100,15 +100,15 @@ def test_a_program_logs_in_and_gets_a_pair(server: Server, alice: str) -> None:
 
 
 def test_who_guesses_has_to_wait_and_others_need_not(serve: Serve, alice: str) -> None:
-    server = serve(login_limit="3/minute")
-    assert [enter(server, alice, "wrong").status for _ in range(3)] == [401] * 3
+    server = serve(login_limit="2/hour")
+    assert [enter(server, alice, "wrong").status for _ in range(2)] == [401] * 2
     waiting = enter(server, "ALICE", SECRET)
     assert waiting.status == 429
-    assert 0 < int(waiting.headers["Retry-After"]) <= 60
+    assert 3000 < int(waiting.headers["Retry-After"]) <= 3600
     assert enter(server, "bob", "wrong").status == 401
     body = json.dumps({"user": alice, "password": SECRET}).encode()
     assert server.ask("/api/v1/tokens:login", method="POST", body=body).status == 429
-    assert [enter(server, f"user{number}", "wrong").status for number in range(12)][-1] == 429, "one address is enough"
+    assert [enter(server, f"user{number}", "wrong").status for number in range(6)][-1] == 429, "one address is enough"
     with server.database.read() as session:
         told = {(one.target, one.detail) for one in audit.find(session, action="login.refused").items}
     assert {("alice", "password"), ("bob", "password"), ("alice", "too many attempts")} <= told
