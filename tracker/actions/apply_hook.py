@@ -48,6 +48,7 @@ def apply_hook(
     if not hook_events.remember(session, run.id, cluster=cluster, node=node, name=name, happened_at=stamped_at):
         return
     known = attempts.of(session, run.id)
+    runs.changes(run, updated_at=datetime.now(timezone.utc))
     attempt = apply(session, run, known, at, said)
     held = _gpus(said)
     attempts.add_node(session, attempt, cluster, node, held, at if apply is _end else None)
@@ -55,7 +56,6 @@ def apply_hook(
     attempts.put_in_order(session, run.id, known)
     if held:
         gpus.settle(session, [run.id])
-    runs.changes(run, updated_at=datetime.now(timezone.utc))
 
 
 def job_of(said: Mapping[str, str]) -> tuple[str | None, int | None]:
