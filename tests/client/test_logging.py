@@ -197,7 +197,7 @@ def test_importing_tracker_loads_the_standard_library_only(scripts: Scripts) -> 
     """)
     foreign, own = done.stdout.splitlines()
     assert foreign == "[]"
-    assert own == "['agent', 'client', 'errors', 'events']"
+    assert own == "['agent', 'client', 'credentials', 'errors', 'events']"
 
 
 def test_where_no_descriptor_is_left_nothing_raises_and_later_calls_are_kept(scripts: Scripts) -> None:

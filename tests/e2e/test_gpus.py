@@ -47,6 +47,8 @@ def test_gpu_hours_agree_with_sacct_and_who_has_a_gpu_with_the_controller(site: 
     mine = [one for one in holders(site) if one[2] in (wide, paused, again)]
     assert [node for node, *_ in mine] == ["test-n1"] * 2 + ["test-n2"] * 2
     assert len({(node, index) for node, index, _ in mine}) == 4
+    used = ("squeue", "-h", "-o", "%M", "-j", str(paused))
+    wait_until(lambda: site.as_root(*used).strip() >= "0:02", what="a time to be seen before the suspension")
     site.as_root("scontrol", "suspend", str(paused))
     site.as_root("scontrol", "requeue", str(again))
     site.await_state(paused, "SUSPENDED")

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from tracker.errors import BadInput, DatabaseUnavailable
 from tracker.store import levels
-from tracker.store.engine import explained, is_outage, make_by_key_engine, make_engine
+from tracker.store.engine import BUSY_TIMEOUT_S, explained, is_outage, make_by_key_engine, make_engine
 from tracker.store.notices import Listener, Teller
 from tracker.store.replica import Replica
 from tracker.store.turns import Turns
@@ -90,9 +90,12 @@ class Database:
         return True
 
     @contextmanager
-    def write(self) -> Iterator[Session]:
-        """A session whose changes are stored together at the end, or not at all."""
-        turn = self._turns.mine() if self._turns else nullcontext()
+    def write(self, within_s: float = BUSY_TIMEOUT_S) -> Iterator[Session]:
+        """A session whose changes are stored together at the end, or not at all.
+
+        Raises DatabaseUnavailable when on SQLite others write for longer than `within_s`.
+        """
+        turn = self._turns.mine(within_s) if self._turns else nullcontext()
         with turn, explained(), Session(self._writing, expire_on_commit=False) as session, session.begin():
             yield session
         if self._teller:

@@ -30,22 +30,22 @@ class Turns:
         self._one_writer = threading.Lock()
 
     @contextmanager
-    def mine(self) -> Iterator[None]:
-        """Wait to be the one who writes. Raises DatabaseUnavailable when that takes BUSY_TIMEOUT_S."""
-        deadline_s = time.monotonic() + BUSY_TIMEOUT_S
-        if not self._one_writer.acquire(timeout=BUSY_TIMEOUT_S):
-            raise _busy()
+    def mine(self, within_s: float = BUSY_TIMEOUT_S) -> Iterator[None]:
+        """Wait to be the one who writes. Raises DatabaseUnavailable when that takes longer than `within_s`."""
+        deadline_s = time.monotonic() + within_s
+        if not self._one_writer.acquire(timeout=within_s):
+            raise _busy(within_s)
         try:
             with ExitStack() as turn:
-                with _held(f"{self._path}-next", deadline_s):
-                    turn.enter_context(_held(f"{self._path}-turn", deadline_s))
+                with _held(f"{self._path}-next", deadline_s, within_s):
+                    turn.enter_context(_held(f"{self._path}-turn", deadline_s, within_s))
                 yield
         finally:
             self._one_writer.release()
 
 
 @contextmanager
-def _held(path: str, deadline_s: float) -> Iterator[None]:
+def _held(path: str, deadline_s: float, within_s: float) -> Iterator[None]:
     """Hold a file's lock, which a process that dies lets go; it is asked for again and again, as no wait has an end."""
     try:
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -54,7 +54,7 @@ def _held(path: str, deadline_s: float) -> Iterator[None]:
     try:
         while not _locked(file):
             if time.monotonic() > deadline_s:
-                raise _busy()
+                raise _busy(within_s)
             time.sleep(_PAUSE_S)
         yield
     finally:
@@ -69,5 +69,5 @@ def _locked(file: int) -> bool:
     return True
 
 
-def _busy() -> DatabaseUnavailable:
-    return DatabaseUnavailable(f"The database does not work now: others write for {BUSY_TIMEOUT_S} s already.")
+def _busy(waited_s: float) -> DatabaseUnavailable:
+    return DatabaseUnavailable(f"The database does not work now: others write for {waited_s:g} s already.")

@@ -25,6 +25,7 @@ from tracker.errors import (
 from web.api.described import Described, described
 from web.api.exchange import read_query
 from web.api.models import NoQuery
+from web.auth import OPEN_TO_ALL, OPEN_TO_PROGRAMS
 from web.problems import Problem
 
 openapi = Blueprint("openapi", __name__)
@@ -69,6 +70,8 @@ def document(app: Flask, root: str = "") -> dict[str, Any]:
     for rule, method, what in told:
         handler = app.view_functions[rule.endpoint]
         operation = _operation(rule, what, schemas)
+        if rule.endpoint in OPEN_TO_ALL | OPEN_TO_PROGRAMS:
+            operation["security"] = []
         summary, _, more = (handler.__doc__ or "").partition("\n\n")
         text = {"summary": " ".join(summary.split()), "description": " ".join(more.split())}
         known = {name: value for name, value in text.items() if value}

@@ -34,7 +34,7 @@ OPEN_TO_ALL = {
     "oidc.back",
 }
 """Endpoints at which nobody needs to be known."""
-_OF_PROGRAMS = {"api.tokens.renew", "api.tokens.log_in", "api.munge.enter"}
+OPEN_TO_PROGRAMS = {"api.tokens.renew", "api.tokens.log_in", "api.munge.enter"}
 """Open, too, by a secret in the body: cookies do not count there, so no page of another site can use one."""
 _SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 _OF_JOBS = {"api.ingest.deliver", "api.points.add", "api.run_changes.change_one"}
@@ -53,7 +53,7 @@ def install(app: Flask, settings: Settings) -> None:
 
 
 def _admit() -> ResponseReturnValue | None:
-    if request.endpoint in _OF_PROGRAMS:
+    if request.endpoint in OPEN_TO_PROGRAMS:
         return None
     bearer, cookie = _bearer(), request.cookies.get(cookie_name())
     by_proxy = proxy.shown() if bearer is None else None

@@ -10,10 +10,11 @@ from tracker.store.database import Database
 from tracker.store.tokens import Shown
 
 _AGAIN_AFTER_S = 60.0
+_PATIENCE_S = 0.25
 
 
 class Uses:
-    """Writes a token's last use, and leaves it for a minute where that cannot be: nobody who reads waits for it."""
+    """Writes a token's last use, and leaves it for a minute where others write: nobody who reads waits for that."""
 
     def __init__(self) -> None:
         self._not_before_s = 0.0
@@ -23,7 +24,7 @@ class Uses:
         if not shown.use_is_due or time.monotonic() < self._not_before_s:
             return
         try:
-            with database.write() as session:
+            with database.write(within_s=_PATIENCE_S) as session:
                 tokens.note_use(session, shown.id)
         except DatabaseUnavailable:
             self._not_before_s = time.monotonic() + _AGAIN_AFTER_S
