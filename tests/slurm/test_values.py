@@ -7,7 +7,7 @@ import pytest
 from tracker.slurm.asking import new_separator, rows
 from tracker.slurm.queue import FIELDS, parse_queue
 from tracker.slurm.states import base_state
-from tracker.slurm.values import gpu_count, limit_s, output_path
+from tracker.slurm.values import accounted_name, gpu_count, limit_s, output_path
 
 
 @pytest.mark.parametrize(
@@ -58,6 +58,11 @@ def test_gpus_are_counted_once_whatever_their_types() -> None:
 def test_output_patterns(pattern: str, path: str | None) -> None:
     facts = {"j": "12", "A": "10", "a": "3", "x": "train", "u": "alice", "N": "n1"}
     assert output_path(pattern, facts, "/home/alice") == path
+
+
+@pytest.mark.parametrize(("told", "name"), [("train", "train"), ("allocation", None), ("", None), ("None", "None")])
+def test_accounting_calls_a_job_allocation_before_it_knows_the_name(told: str, name: str | None) -> None:
+    assert accounted_name(told) == name
 
 
 def test_no_job_name_can_forge_a_row() -> None:

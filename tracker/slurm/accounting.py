@@ -12,6 +12,7 @@ from tracker.slurm.asking import rows
 from tracker.slurm.records import Record
 from tracker.slurm.states import base_state
 from tracker.slurm.values import (
+    accounted_name,
     exit_of,
     given,
     limit_s,
@@ -68,7 +69,7 @@ def _record(row: dict[str, str]) -> Record:
         held=held,
         gpu_count=held.gpus if row["AllocTRES"] else asked.gpus,
         time_limit_s=None if limit_min is None else limit_min * 60,
-        name=text(row["JobName"]),
+        name=accounted_name(row["JobName"]),
         work_dir=text(row["WorkDir"]),
         comment=text(row["Comment"]),
     )

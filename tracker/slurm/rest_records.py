@@ -12,7 +12,7 @@ from tracker.slurm import json_values as value
 from tracker.slurm.records import Record, Usage
 from tracker.slurm.states import PENDING, RUNNING, SUSPENDED
 from tracker.slurm.usage import Step, most_at_once
-from tracker.slurm.values import text
+from tracker.slurm.values import accounted_name, text
 
 
 def parse_records(found: list[dict[str, Any]]) -> list[Record]:
@@ -53,7 +53,7 @@ def _record(one: dict[str, Any]) -> Record:
         held=held,
         gpu_count=held.gpus if tres.get("allocated") else asked.gpus,
         time_limit_s=value.limit_s(at.get("limit")),
-        name=text(one.get("name") or ""),
+        name=accounted_name(one.get("name") or ""),
         work_dir=text(one.get("working_directory") or ""),
         comment=text(comment.get("job") or ""),
     )

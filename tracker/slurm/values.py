@@ -33,6 +33,11 @@ def text(value: str) -> str | None:
     return None if value in ("", "(null)") else value
 
 
+def accounted_name(value: str) -> str | None:
+    """A job's name as accounting tells it, or None: for some seconds it says `allocation` where it lacks that."""
+    return None if value == "allocation" else text(value)
+
+
 def whole(value: str) -> int | None:
     """A whole number, or None."""
     return int(value) if re.fullmatch(r"\d{1,18}", value) else None
